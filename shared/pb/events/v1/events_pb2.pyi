@@ -1,0 +1,137 @@
+from shared.pb.context.v1 import context_pb2 as _context_pb2
+from shared.pb.tensor.v1 import tensor_pb2 as _tensor_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class DecisionMade(_message.Message):
+    __slots__ = ("tenant", "loop_id", "decision_id", "decided_at", "context", "actions", "excluded_action_ids", "baseline_action_id", "episode_id", "previous_decision_id", "subject_id", "deferred", "settings_revision", "model_version", "head_sequence", "state", "expected_rewards", "variances", "outcome_variances", "probabilities", "seed", "action_id", "probability", "fallback_reason", "modalities_used", "modalities_missing", "request_sha256")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    LOOP_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_AT_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    ACTIONS_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDED_ACTION_IDS_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_ACTION_ID_FIELD_NUMBER: _ClassVar[int]
+    EPISODE_ID_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    DEFERRED_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_REVISION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    HEAD_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_REWARDS_FIELD_NUMBER: _ClassVar[int]
+    VARIANCES_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_VARIANCES_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    ACTION_ID_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    FALLBACK_REASON_FIELD_NUMBER: _ClassVar[int]
+    MODALITIES_USED_FIELD_NUMBER: _ClassVar[int]
+    MODALITIES_MISSING_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_SHA256_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    loop_id: str
+    decision_id: str
+    decided_at: int
+    context: _context_pb2.Context
+    actions: _containers.RepeatedCompositeFieldContainer[_context_pb2.Action]
+    excluded_action_ids: _containers.RepeatedScalarFieldContainer[str]
+    baseline_action_id: str
+    episode_id: str
+    previous_decision_id: str
+    subject_id: str
+    deferred: bool
+    settings_revision: int
+    model_version: int
+    head_sequence: int
+    state: _tensor_pb2.Tensor
+    expected_rewards: _tensor_pb2.Tensor
+    variances: _tensor_pb2.Tensor
+    outcome_variances: _tensor_pb2.Tensor
+    probabilities: _tensor_pb2.Tensor
+    seed: int
+    action_id: str
+    probability: float
+    fallback_reason: str
+    modalities_used: _containers.RepeatedScalarFieldContainer[str]
+    modalities_missing: _containers.RepeatedScalarFieldContainer[str]
+    request_sha256: bytes
+    def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., decided_at: _Optional[int] = ..., context: _Optional[_Union[_context_pb2.Context, _Mapping]] = ..., actions: _Optional[_Iterable[_Union[_context_pb2.Action, _Mapping]]] = ..., excluded_action_ids: _Optional[_Iterable[str]] = ..., baseline_action_id: _Optional[str] = ..., episode_id: _Optional[str] = ..., previous_decision_id: _Optional[str] = ..., subject_id: _Optional[str] = ..., deferred: _Optional[bool] = ..., settings_revision: _Optional[int] = ..., model_version: _Optional[int] = ..., head_sequence: _Optional[int] = ..., state: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., expected_rewards: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., outcome_variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., probabilities: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., action_id: _Optional[str] = ..., probability: _Optional[float] = ..., fallback_reason: _Optional[str] = ..., modalities_used: _Optional[_Iterable[str]] = ..., modalities_missing: _Optional[_Iterable[str]] = ..., request_sha256: _Optional[bytes] = ...) -> None: ...
+
+class DecisionActivated(_message.Message):
+    __slots__ = ("tenant", "loop_id", "decision_id", "activated_at", "served_action_id")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    LOOP_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATED_AT_FIELD_NUMBER: _ClassVar[int]
+    SERVED_ACTION_ID_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    loop_id: str
+    decision_id: str
+    activated_at: int
+    served_action_id: str
+    def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., activated_at: _Optional[int] = ..., served_action_id: _Optional[str] = ...) -> None: ...
+
+class FeedbackReceived(_message.Message):
+    __slots__ = ("tenant", "loop_id", "feedback_id", "decision_id", "metric", "number", "text", "received_at", "occurred_at")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    LOOP_ID_FIELD_NUMBER: _ClassVar[int]
+    FEEDBACK_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_AT_FIELD_NUMBER: _ClassVar[int]
+    OCCURRED_AT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    loop_id: str
+    feedback_id: str
+    decision_id: str
+    metric: str
+    number: float
+    text: str
+    received_at: int
+    occurred_at: int
+    def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., feedback_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., metric: _Optional[str] = ..., number: _Optional[float] = ..., text: _Optional[str] = ..., received_at: _Optional[int] = ..., occurred_at: _Optional[int] = ...) -> None: ...
+
+class ExperienceJoined(_message.Message):
+    __slots__ = ("tenant", "loop_id", "sequence", "decision_id", "decided_at", "action_id", "probability", "reward", "model_version", "state")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    LOOP_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_AT_FIELD_NUMBER: _ClassVar[int]
+    ACTION_ID_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    REWARD_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    loop_id: str
+    sequence: int
+    decision_id: str
+    decided_at: int
+    action_id: str
+    probability: float
+    reward: float
+    model_version: int
+    state: _tensor_pb2.Tensor
+    def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., sequence: _Optional[int] = ..., decision_id: _Optional[str] = ..., decided_at: _Optional[int] = ..., action_id: _Optional[str] = ..., probability: _Optional[float] = ..., reward: _Optional[float] = ..., model_version: _Optional[int] = ..., state: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+
+class ModelPublished(_message.Message):
+    __slots__ = ("tenant", "loop_id", "version")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    LOOP_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    loop_id: str
+    version: int
+    def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
