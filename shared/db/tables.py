@@ -1,0 +1,228 @@
+"""Every table of the platform; times are microseconds since 1970, UTC. The migrations in migrations/ make them."""
+
+from sqlalchemy import JSON, BigInteger, Boolean, Float, Index, LargeBinary, MetaData, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMES)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        str: String(256),
+        int: BigInteger,
+        float: Float(53),
+        bool: Boolean,
+        bytes: LargeBinary,
+        dict[str, object]: JSON,
+    }
+
+
+class LoopRow(Base):
+    __tablename__ = "loops"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    settings: Mapped[dict[str, object]]
+    settings_revision: Mapped[int]
+    created_at: Mapped[int]
+    # The last sequence that an experience of the loop got, and the last one that the log has.
+    last_sequence: Mapped[int] = mapped_column(default=0)
+    published_sequence: Mapped[int] = mapped_column(default=0)
+
+
+class ApiKeyRow(Base):
+    __tablename__ = "api_keys"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[bytes] = mapped_column(unique=True)
+    role: Mapped[str]
+    created_at: Mapped[int]
+    revoked_at: Mapped[int | None]
+
+
+class DecisionRow(Base):
+    __tablename__ = "decisions"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    decision_id: Mapped[str] = mapped_column(primary_key=True)
+    decided_at: Mapped[int]
+    action_id: Mapped[str]
+    probability: Mapped[float]
+    model_version: Mapped[int | None]
+    fallback_reason: Mapped[str | None]
+    deferred: Mapped[bool]
+    request_sha256: Mapped[bytes]
+    activated_at: Mapped[int | None]
+    served_action_id: Mapped[str | None]
+    # When the window of the reward ends; null once closed, and while a deferred decision waits for its activation.
+    closes_at: Mapped[int | None]
+    # DecisionMade as it was logged.
+    payload: Mapped[bytes]
+
+    __table_args__ = (
+        Index(None, "closes_at"),
+        Index(None, "tenant", "loop_id", "decided_at"),
+    )
+
+
+class FeedbackRow(Base):
+    __tablename__ = "feedback"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    feedback_id: Mapped[str] = mapped_column(primary_key=True)
+    decision_id: Mapped[str]
+    metric: Mapped[str]
+    number: Mapped[float | None]
+    text: Mapped[str | None] = mapped_column(Text)
+    received_at: Mapped[int]
+    occurred_at: Mapped[int | None]
+    # It came after the window of its decision.
+    late: Mapped[bool]
+
+    __table_args__ = (Index(None, "tenant", "loop_id", "decision_id"),)
+
+
+class DanglingFeedbackRow(Base):
+    """Feedback whose decision is not known; it moves to `feedback` when the decision comes."""
+
+    __tablename__ = "dangling_feedback"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    feedback_id: Mapped[str] = mapped_column(primary_key=True)
+    decision_id: Mapped[str]
+    metric: Mapped[str]
+    number: Mapped[float | None]
+    text: Mapped[str | None] = mapped_column(Text)
+    received_at: Mapped[int]
+    occurred_at: Mapped[int | None]
+
+    __table_args__ = (Index(None, "tenant", "loop_id", "decision_id"),)
+
+
+class ExperienceRow(Base):
+    __tablename__ = "experiences"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    decision_id: Mapped[str]
+    decided_at: Mapped[int]
+    closed_at: Mapped[int]
+    # feedback or timeout
+    closed_by: Mapped[str]
+    action_id: Mapped[str]
+    probability: Mapped[float | None]
+    reward: Mapped[float]
+    model_version: Mapped[int | None]
+
+    __table_args__ = (Index(None, "tenant", "loop_id", "decision_id", unique=True),)
+
+
+class DeadLetterRow(Base):
+    """A record that is not an event of ours, with the place where it stood and why it was put aside."""
+
+    __tablename__ = "dead_letters"
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(primary_key=True)
+    offset: Mapped[int] = mapped_column(primary_key=True)
+    tenant: Mapped[str | None]
+    reason: Mapped[str] = mapped_column(Text)
+    payload: Mapped[bytes]
+    dead_at: Mapped[int]
+
+
+class JoinerCountRow(Base):
+    """How many events of a loop the joiner took and did not keep, by why: duplicate_feedback, duplicate_decision, …"""
+
+    __tablename__ = "joiner_counts"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]
+
+
+class ConsumerOffsetRow(Base):
+    """The next offset that a consumer reads, written in the transaction of what it read."""
+
+    __tablename__ = "consumer_offsets"
+    consumer: Mapped[str] = mapped_column(primary_key=True)
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(primary_key=True)
+    offset: Mapped[int]
+    # Grows with every new owner of the partition; a commit under an older one is refused.
+    epoch: Mapped[int]
+
+
+class ModelVersionRow(Base):
+    __tablename__ = "model_versions"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    # ready or rejected
+    status: Mapped[str]
+    parent: Mapped[int | None]
+    manifest_sha256: Mapped[str]
+    # The last experience that its head statistics rest on.
+    covers_sequence: Mapped[int]
+    settings_revision: Mapped[int]
+    training_run_id: Mapped[str] = mapped_column(unique=True)
+    metrics: Mapped[dict[str, object]]
+    created_at: Mapped[int]
+
+
+class ModelAliasRow(Base):
+    __tablename__ = "model_aliases"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int]
+    previous_version: Mapped[int | None]
+    alias_epoch: Mapped[int]
+    moved_at: Mapped[int]
+
+
+class TrainingRunRow(Base):
+    __tablename__ = "training_runs"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    training_run_id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    status: Mapped[str]
+    requested_at: Mapped[int]
+    covers: Mapped[dict[str, object]]
+    started_at: Mapped[int | None]
+    finished_at: Mapped[int | None]
+    progress: Mapped[float] = mapped_column(default=0.0)
+    loss: Mapped[float | None]
+    steps: Mapped[int] = mapped_column(default=0)
+    version: Mapped[int | None]
+    detail: Mapped[str | None] = mapped_column(Text)
+    # Who works on it until when; another worker may take it after that.
+    lease_owner: Mapped[str | None]
+    lease_expires_at: Mapped[int | None]
+
+    __table_args__ = (Index(None, "status"),)
+
+
+class MediaRow(Base):
+    __tablename__ = "media"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    content_type: Mapped[str]
+    size: Mapped[int]
+    created_at: Mapped[int]
+
+
+class AuditRow(Base):
+    """One row for each mutating call: who did what to which object."""
+
+    __tablename__ = "audit_log"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    audit_id: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[int]
+    key_id: Mapped[str]
+    verb: Mapped[str]
+    object: Mapped[str]

@@ -1,0 +1,204 @@
+"""The nouns of the platform. Times are microseconds since 1970, UTC, by the server's clock, and end in `_at`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Clock = Callable[[], int]
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+Kind = Literal["text", "image", "audio", "video", "tabular", "embedding"]
+Table = Mapping[str, float | str | bool]
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+# Context values up to this size ride in the event; the bytes of larger ones stand in the artifact store.
+INLINE_BYTES = 32 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """Bytes of a picture, a sound, a clip, or of a text too long to stand inline.
+
+    `data` is None where they stand in the artifact store only.
+    """
+
+    content_type: str
+    sha256: str
+    data: bytes | None = None
+
+
+# text, media (image, audio, video), tabular, or embedding [D]
+ContextValue = str | Media | Table | Floats
+Context = Mapping[str, ContextValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A candidate; `features` is None where the action is known by its id alone."""
+
+    id: str
+    features: Table | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """One model version of one loop."""
+
+    tenant: str
+    loop_id: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What policy computed of A candidates: Q in the reward's unit, epistemic and total variance; float64 [A] each."""
+
+    expected_rewards: Doubles
+    variances: Doubles
+    outcome_variances: Doubles
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One choice, with everything that it rests on.
+
+    `state` (H, [S]) and `scores` are None where no model version decided; `probabilities` follow `actions`.
+    """
+
+    tenant: str
+    loop_id: str
+    decision_id: str
+    decided_at: int
+    context: Context
+    actions: Sequence[Action]
+    action_id: str
+    probability: float
+    probabilities: Doubles
+    seed: int
+    settings_revision: int
+    request_sha256: bytes
+    model_version: int | None = None
+    head_sequence: int = 0
+    state: Floats | None = None
+    scores: Scores | None = None
+    fallback_reason: str | None = None
+    modalities_used: Sequence[str] = ()
+    modalities_missing: Sequence[str] = ()
+    excluded_action_ids: Sequence[str] = ()
+    baseline_action_id: str | None = None
+    episode_id: str | None = None
+    previous_decision_id: str | None = None
+    subject_id: str | None = None
+    deferred: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """A deferred decision was shown; `served_action_id` is None where the drawn action was."""
+
+    tenant: str
+    loop_id: str
+    decision_id: str
+    activated_at: int
+    served_action_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """An event about a decision: a named metric and a number, or a text that the loop's reward turns into one."""
+
+    tenant: str
+    loop_id: str
+    feedback_id: str
+    decision_id: str
+    metric: str
+    value: float | str
+    received_at: int
+    occurred_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """A decision joined with its reward; `sequence` has no gaps within a loop.
+
+    `probability` is None where another action than the drawn one was served.
+    """
+
+    tenant: str
+    loop_id: str
+    sequence: int
+    decision_id: str
+    decided_at: int
+    action_id: str
+    probability: float | None
+    reward: float
+    model_version: int | None = None
+    state: Floats | None = None
+
+
+Alias = Literal["champion", "challenger", "shadow", "canary"]
+ModelStatus = Literal["ready", "rejected"]
+RunStatus = Literal["queued", "running", "succeeded", "failed", "skipped"]
+RunKind = Literal["initialise", "fine_tune"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """An immutable bundle of encoder, fusion and policy weights.
+
+    `manifest_sha256` names its manifest in the artifact store.
+    """
+
+    tenant: str
+    loop_id: str
+    version: int
+    status: ModelStatus
+    parent: int | None
+    manifest_sha256: str
+    covers_sequence: int
+    settings_revision: int
+    training_run_id: str
+    metrics: Mapping[str, float | str | None]
+    created_at: int
+
+    @property
+    def ref(self) -> ModelRef:
+        return ModelRef(self.tenant, self.loop_id, self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class AliasPointer:
+    """Which version an alias names; `epoch` grows with every move within the loop."""
+
+    tenant: str
+    loop_id: str
+    alias: Alias
+    version: int
+    previous_version: int | None
+    epoch: int
+    moved_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """One making of a model version; the row with its lease is the truth, the Celery message only a hint."""
+
+    tenant: str
+    loop_id: str
+    training_run_id: str
+    kind: RunKind
+    status: RunStatus
+    requested_at: int
+    # topic → log offset that the joiner must have passed before training starts
+    covers: Mapping[str, int]
+    started_at: int | None = None
+    finished_at: int | None = None
+    progress: float = 0.0
+    loss: float | None = None
+    steps: int = 0
+    version: int | None = None
+    detail: str | None = None

@@ -1,0 +1,120 @@
+"""Topics of the event log, and events as records: a protobuf payload in a CloudEvents envelope (binary mode)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from cloudevents.core.bindings.kafka import KafkaMessage, to_binary_event
+from cloudevents.core.v1.event import CloudEvent
+from google.protobuf.message import DecodeError, Message
+
+from shared import domain, wire
+from shared.eventlog import Record
+from shared.pb.events.v1 import events_pb2
+
+DECISIONS: Final = "rewardloop.decisions"
+FEEDBACK: Final = "rewardloop.feedback"
+EXPERIENCES: Final = "rewardloop.experiences"
+MODELS: Final = "rewardloop.models"
+DEAD_LETTERS: Final = "rewardloop.dead-letters"
+TOPICS: Final = (DECISIONS, FEEDBACK, EXPERIENCES, MODELS, DEAD_LETTERS)
+
+TYPE_PREFIX: Final = "rewardloop.events.v1."
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPublished:
+    """A hint that a loop has a new model version; the database is the truth."""
+
+    tenant: str
+    loop_id: str
+    version: int
+    published_at: int
+
+
+Event = domain.Decision | domain.Activation | domain.Feedback | domain.Experience | ModelPublished
+
+
+def decision_record(decision: domain.Decision) -> Record:
+    key = f"{decision.tenant}/{decision.loop_id}/{decision.decision_id}"
+    return _record("gateway", key, decision.decision_id, decision.decided_at, wire.decision_to_pb(decision))
+
+
+def activation_record(activation: domain.Activation) -> Record:
+    key = f"{activation.tenant}/{activation.loop_id}/{activation.decision_id}"
+    message = wire.activation_to_pb(activation)
+    return _record("gateway", key, f"{activation.decision_id}/activation", activation.activated_at, message)
+
+
+def feedback_record(feedback: domain.Feedback) -> Record:
+    key = f"{feedback.tenant}/{feedback.loop_id}/{feedback.decision_id}"
+    return _record("gateway", key, feedback.feedback_id, feedback.received_at, wire.feedback_to_pb(feedback))
+
+
+def experience_record(experience: domain.Experience, joined_at: int) -> Record:
+    key = f"{experience.tenant}/{experience.loop_id}"
+    event_id = f"{key}/{experience.sequence}"
+    return _record("feedback", key, event_id, joined_at, wire.experience_to_pb(experience))
+
+
+def model_record(event: ModelPublished) -> Record:
+    key = f"{event.tenant}/{event.loop_id}"
+    message = events_pb2.ModelPublished(tenant=event.tenant, loop_id=event.loop_id, version=event.version)
+    return _record("trainer", key, f"{key}/{event.version}", event.published_at, message)
+
+
+def event_from_record(record: Record) -> Event:
+    """The event of a record.
+
+    Raises:
+        wire.WireError: the record is not one of ours, or its payload is cut; the text says which.
+    """
+    event_type = record.headers.get("ce_type", b"").decode("utf-8", "replace")
+    decode = _DECODERS.get(event_type)
+    if decode is None:
+        raise wire.WireError(f"event type is {event_type!r}, expected one of {', '.join(sorted(_DECODERS))}")
+    try:
+        return decode(record)
+    except DecodeError as error:
+        raise wire.WireError(f"payload is not a {event_type}") from error
+
+
+def _record(source: str, key: str, event_id: str, time: int, payload: Message) -> Record:
+    attributes = {
+        "id": event_id,
+        "source": f"/rewardloop/{source}",
+        "type": payload.DESCRIPTOR.full_name,
+        "specversion": "1.0",
+        "time": datetime.fromtimestamp(time / 1e6, UTC),
+        "datacontenttype": "application/protobuf",
+    }
+    message: KafkaMessage = to_binary_event(CloudEvent(attributes, payload.SerializeToString(deterministic=True)))
+    return Record(key=key, headers=message.headers, value=message.value)
+
+
+def _model_published(record: Record) -> ModelPublished:
+    message = events_pb2.ModelPublished.FromString(record.value)
+    return ModelPublished(message.tenant, message.loop_id, message.version, _time(record))
+
+
+def _time(record: Record) -> int:
+    moment = datetime.fromisoformat(record.headers["ce_time"].decode("ascii"))
+    return round(moment.timestamp() * 1e6)
+
+
+_DECODERS: Final[dict[str, Callable[[Record], Event]]] = {
+    TYPE_PREFIX + "DecisionMade": lambda record: wire.decision_from_pb(
+        events_pb2.DecisionMade.FromString(record.value)
+    ),
+    TYPE_PREFIX + "DecisionActivated": lambda record: wire.activation_from_pb(
+        events_pb2.DecisionActivated.FromString(record.value)
+    ),
+    TYPE_PREFIX + "FeedbackReceived": lambda record: wire.feedback_from_pb(
+        events_pb2.FeedbackReceived.FromString(record.value)
+    ),
+    TYPE_PREFIX + "ExperienceJoined": lambda record: wire.experience_from_pb(
+        events_pb2.ExperienceJoined.FromString(record.value)
+    ),
+    TYPE_PREFIX + "ModelPublished": _model_published,
+}

@@ -1,0 +1,160 @@
+"""What a loop's owner sets: validated, defaulted and described in one place, for every service and the API's schema."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from shared.domain import NAME_PATTERN
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+ActionId = Annotated[str, Field(min_length=1, max_length=256)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Duration = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=90))]
+Features = Annotated[
+    dict[Annotated[str, Field(min_length=1, max_length=256)], bool | Finite | Annotated[str, Field(max_length=4096)]],
+    Field(max_length=256),
+]
+
+MAX_ACTIONS = 1000
+
+
+class Settings(BaseModel):
+    """Frozen, and strict about names: an unknown field is an error, not a silent nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModalitySettings(Settings):
+    """One way in which a context reaches the loop."""
+
+    kind: Literal["text", "image", "audio", "tabular", "embedding"] = Field(description="How its values are read.")
+    dimension: int | None = Field(
+        default=None, ge=1, le=8192, description="Numbers in an `embedding`; required for that kind, absent for others."
+    )
+
+    @model_validator(mode="after")
+    def _dimension_belongs_to_embeddings(self) -> Self:
+        if (self.kind == "embedding") != (self.dimension is not None):
+            raise ValueError("`dimension` is required for kind `embedding` and belongs to no other kind")
+        return self
+
+
+class ActionSettings(Settings):
+    """A candidate that every decision of the loop may choose."""
+
+    id: ActionId
+    features: Features | None = Field(default=None, description="What is known of the action: numbers, words, flags.")
+
+
+class MetricSettings(Settings):
+    """One kind of feedback and its share in the reward."""
+
+    weight: Finite = Field(default=1.0, description="Factor of the metric in the reward; negative for costs.")
+
+
+class RewardSettings(Settings):
+    """How feedback becomes a reward."""
+
+    metrics: dict[Name, MetricSettings] = Field(
+        default_factory=lambda: {"reward": MetricSettings()}, min_length=1, max_length=32
+    )
+    range: tuple[Finite, Finite] = Field(
+        default=(0.0, 1.0), description="Least and greatest reward that is expected: scores are standardised by it."
+    )
+
+    @model_validator(mode="after")
+    def _range_ascends(self) -> Self:
+        if not self.range[0] < self.range[1]:
+            raise ValueError("`range` must ascend")
+        return self
+
+
+class ExplorationSettings(Settings):
+    """How scores become a distribution. Acts within two seconds of a change."""
+
+    strategy: Literal["thompson", "epsilon_greedy", "boltzmann"] = "thompson"
+    epsilon: float = Field(default=0.1, ge=0, le=1, description="Share of random choices under `epsilon_greedy`.")
+    temperature: float = Field(
+        default=0.1, gt=0, le=1e6, description="Of `boltzmann`, in units of the reward's range: higher explores more."
+    )
+    floor: float = Field(
+        default=0.005,
+        ge=0,
+        le=1,
+        description="Share of every distribution spread evenly over the allowed actions; above 0, logs stay evaluable.",
+    )
+    seed: int | None = Field(
+        default=None, ge=0, lt=2**63, description="Makes draws repeatable: keyed by this and the decision id."
+    )
+
+
+class FusionSettings(Settings):
+    """How the embeddings of the modalities become one state. Acts with the next model version."""
+
+    strategy: Literal["attention", "weighted_sum", "shared_attention", "coupled_encoders"] = "attention"
+
+
+class LearningSettings(Settings):
+    """When and how the deep model is fine-tuned. Acts with the next model version."""
+
+    objective: Literal["reward_regression"] = "reward_regression"
+    interval: Duration = Field(default=timedelta(minutes=5), description="Least time between two fine-tunes.")
+    min_experiences: int = Field(default=200, ge=1, le=1_000_000, description="New experiences that start one.")
+    l2_sp: float = Field(default=1e-4, ge=0, le=10, description="λ of the pull towards the champion's weights.")
+    learning_rate: float = Field(default=2e-3, gt=0, le=1, description="Peak of the cosine schedule.")
+    max_steps: int = Field(default=600, ge=1, le=100_000, description="Gradient steps of one fine-tune at most.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Same log, seed and device: the same version.")
+
+
+class LoopSettings(Settings):
+    """One decision problem. `{"modalities": …}` alone makes a working loop."""
+
+    problem_type: Literal["cb"] = "cb"
+    modalities: dict[Name, ModalitySettings] = Field(min_length=1, max_length=16)
+    actions: list[ActionSettings] = Field(
+        default_factory=list, max_length=MAX_ACTIONS, description="May be left out where every decision brings its own."
+    )
+    reward: RewardSettings = RewardSettings()
+    reward_wait_time: Duration = timedelta(minutes=10)
+    default_reward: Finite = 0.0
+    reward_aggregation: Literal["earliest", "sum", "average", "median", "min", "max"] = "earliest"
+    close_on_first_feedback: bool = Field(
+        default=True,
+        description="An experience closes when every metric has come. "
+        "Default: true with one metric aggregated by `earliest`, else false.",
+    )
+    exploration: ExplorationSettings = ExplorationSettings()
+    fusion: FusionSettings = FusionSettings()
+    learning: LearningSettings = LearningSettings()
+    learning_mode: Literal["online"] = "online"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _closing_follows_the_reward(cls, body: object) -> object:
+        if not isinstance(body, dict) or body.get("close_on_first_feedback") is not None:
+            return body
+        reward = body.get("reward")
+        metrics = reward.get("metrics") if isinstance(reward, dict) else None
+        one_metric = not isinstance(metrics, dict) or len(metrics) == 1
+        earliest = body.get("reward_aggregation", "earliest") == "earliest"
+        return body | {"close_on_first_feedback": one_metric and earliest}
+
+    @model_validator(mode="after")
+    def _action_ids_are_unique(self) -> Self:
+        ids = [action.id for action in self.actions]
+        if len(set(ids)) != len(ids):
+            raise ValueError("two `actions` have the same `id`")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """One decision problem of one tenant; `settings_revision` grows with every change of its settings."""
+
+    tenant: str
+    loop_id: str
+    settings: LoopSettings
+    settings_revision: int
+    created_at: int

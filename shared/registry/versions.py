@@ -1,0 +1,130 @@
+"""Model versions and the aliases that name them. Every change goes through here, inside the caller's transaction."""
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from shared.db.tables import ModelAliasRow, ModelVersionRow
+from shared.domain import Alias, AliasPointer, ModelRef, ModelVersion
+
+
+def next_version(session: Session, tenant: str, loop_id: str) -> int:
+    """The number that the loop's next version gets, from 1."""
+    newest = session.scalar(
+        select(func.max(ModelVersionRow.version)).where(
+            ModelVersionRow.tenant == tenant, ModelVersionRow.loop_id == loop_id
+        )
+    )
+    return (newest or 0) + 1
+
+
+def add_version(session: Session, version: ModelVersion) -> None:
+    """Registers a version whose parts and manifest are durable in the artifact store; it is never changed again."""
+    session.add(
+        ModelVersionRow(
+            tenant=version.tenant,
+            loop_id=version.loop_id,
+            version=version.version,
+            status=version.status,
+            parent=version.parent,
+            manifest_sha256=version.manifest_sha256,
+            covers_sequence=version.covers_sequence,
+            settings_revision=version.settings_revision,
+            training_run_id=version.training_run_id,
+            metrics=dict(version.metrics),
+            created_at=version.created_at,
+        )
+    )
+
+
+def read_version(session: Session, ref: ModelRef) -> ModelVersion | None:
+    row = session.get(ModelVersionRow, (ref.tenant, ref.loop_id, ref.version))
+    return None if row is None else _version(row)
+
+
+def read_versions(session: Session, tenant: str, loop_id: str) -> list[ModelVersion]:
+    """All versions of a loop, newest first."""
+    rows = session.scalars(
+        select(ModelVersionRow)
+        .where(ModelVersionRow.tenant == tenant, ModelVersionRow.loop_id == loop_id)
+        .order_by(ModelVersionRow.version.desc())
+    )
+    return [_version(row) for row in rows]
+
+
+def version_of_run(session: Session, training_run_id: str) -> ModelVersion | None:
+    """The version that a training run has registered: a run makes one at most."""
+    row = session.scalar(select(ModelVersionRow).where(ModelVersionRow.training_run_id == training_run_id))
+    return None if row is None else _version(row)
+
+
+def move_alias(session: Session, ref: ModelRef, alias: Alias, now: int) -> AliasPointer:
+    """Points an alias at a ready version; services load it ahead and serve it once all of them have it.
+
+    Raises:
+        LookupError: there is no such version, or it is not ready.
+    """
+    version = read_version(session, ref)
+    if version is None or version.status != "ready":
+        raise LookupError(f"version {ref.version} of loop {ref.loop_id} is not ready")
+    epoch = session.scalar(
+        select(func.max(ModelAliasRow.alias_epoch)).where(
+            ModelAliasRow.tenant == ref.tenant, ModelAliasRow.loop_id == ref.loop_id
+        )
+    )
+    row = session.get(ModelAliasRow, (ref.tenant, ref.loop_id, alias))
+    if row is None:
+        row = ModelAliasRow(tenant=ref.tenant, loop_id=ref.loop_id, alias=alias)
+        session.add(row)
+    else:
+        row.previous_version = row.version
+    row.version = ref.version
+    row.alias_epoch = (epoch or 0) + 1
+    row.moved_at = now
+    session.flush()
+    return _pointer(row)
+
+
+def read_champion(session: Session, tenant: str, loop_id: str) -> ModelVersion | None:
+    row = session.get(ModelAliasRow, (tenant, loop_id, "champion"))
+    return None if row is None else read_version(session, ModelRef(tenant, loop_id, row.version))
+
+
+def read_aliases(session: Session) -> list[AliasPointer]:
+    """Every alias of every loop, in order of tenant, loop and alias."""
+    order = (ModelAliasRow.tenant, ModelAliasRow.loop_id, ModelAliasRow.alias)
+    return [_pointer(row) for row in session.scalars(select(ModelAliasRow).order_by(*order))]
+
+
+def wanted_versions(session: Session) -> dict[ModelRef, str]:
+    """Version to manifest SHA-256 of what a model service should have loaded: all that aliases name and named before."""
+    wanted: dict[ModelRef, str] = {}
+    for pointer in read_aliases(session):
+        for number in (pointer.version, pointer.previous_version):
+            if number is not None:
+                version = read_version(session, ModelRef(pointer.tenant, pointer.loop_id, number))
+                if version is not None and version.status == "ready":
+                    wanted[version.ref] = version.manifest_sha256
+    return wanted
+
+
+def _version(row: ModelVersionRow) -> ModelVersion:
+    return ModelVersion(
+        tenant=row.tenant,
+        loop_id=row.loop_id,
+        version=row.version,
+        status="ready" if row.status == "ready" else "rejected",
+        parent=row.parent,
+        manifest_sha256=row.manifest_sha256,
+        covers_sequence=row.covers_sequence,
+        settings_revision=row.settings_revision,
+        training_run_id=row.training_run_id,
+        metrics={name: value for name, value in row.metrics.items() if isinstance(value, int | float | str | None)},
+        created_at=row.created_at,
+    )
+
+
+def _pointer(row: ModelAliasRow) -> AliasPointer:
+    alias: Alias = row.alias  # type: ignore[assignment] # only move_alias writes it
+    return AliasPointer(
+        row.tenant, row.loop_id, alias, row.version, row.previous_version, row.alias_epoch, row.moved_at
+    )

@@ -1,0 +1,44 @@
+"""What every process of the platform is told by its environment (prefix REWARDLOOP_); a service adds its own."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class PlatformSettings(BaseSettings):
+    """Where the state stands and where the services meet. Defaults are the embedded profile's."""
+
+    model_config = SettingsConfigDict(env_prefix="REWARDLOOP_", frozen=True, extra="ignore")
+
+    home: Path = Field(default=Path("var"), description="Folder of all state in the embedded profile.")
+    database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite below `home`.")
+    encoding_address: str = Field(default="unix:var/run/models.sock", description="gRPC target of encoding.")
+    fusion_address: str = Field(default="unix:var/run/models.sock", description="gRPC target of fusion.")
+    policy_address: str = Field(default="unix:var/run/models.sock", description="gRPC target of policy.")
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the application's database."""
+        return self.database_url or f"sqlite:///{self.home.resolve() / 'rewardloop.db'}"
+
+    @property
+    def log_folder(self) -> Path:
+        """Folder of the local event log: one file a topic."""
+        return self.home / "log"
+
+    @property
+    def artifact_folder(self) -> Path:
+        """Folder of the artifact store."""
+        return self.home / "artifacts"
+
+    @property
+    def broker_folder(self) -> Path:
+        """Folder of Celery's filesystem broker."""
+        return self.home / "broker"
+
+    @property
+    def results_url(self) -> str:
+        """Celery's result backend: a database of its own."""
+        return f"db+sqlite:///{self.home.resolve() / 'celery-results.db'}"
