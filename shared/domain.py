@@ -184,6 +184,15 @@ class AliasPointer:
 
 
 @dataclass(frozen=True, slots=True)
+class RunRef:
+    """One training run of one loop."""
+
+    tenant: str
+    loop_id: str
+    training_run_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingRun:
     """One making of a model version; the row with its lease is the truth, the Celery message only a hint."""
 
@@ -202,3 +211,7 @@ class TrainingRun:
     steps: int = 0
     version: int | None = None
     detail: str | None = None
+
+    @property
+    def ref(self) -> RunRef:
+        return RunRef(self.tenant, self.loop_id, self.training_run_id)

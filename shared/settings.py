@@ -26,7 +26,7 @@ class PlatformSettings(BaseSettings):
     @property
     def log_folder(self) -> Path:
         """Folder of the local event log: one file a topic."""
-        return self.home / "log"
+        return self.home / "eventlog"
 
     @property
     def artifact_folder(self) -> Path:

@@ -96,7 +96,7 @@ def read_aliases(session: Session) -> list[AliasPointer]:
 
 
 def wanted_versions(session: Session) -> dict[ModelRef, str]:
-    """Version to manifest SHA-256 of what a model service should have loaded: all that aliases name and named before."""
+    """Version to manifest SHA-256 of all that a model service should have loaded: what aliases name or named last."""
     wanted: dict[ModelRef, str] = {}
     for pointer in read_aliases(session):
         for number in (pointer.version, pointer.previous_version):

@@ -1,0 +1,77 @@
+# Every command a developer or user needs; `make help` lists them.
+SHELL := bash
+.DEFAULT_GOAL := install
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+# A pip requirement of your own in place of the locked build, for example TORCH="torch==2.13.0 --index <index of CPU builds>".
+TORCH ?= -r requirements/torch.lock --require-hashes --no-deps
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help install install-dev up demo test test-full check format proto lock browser bench clean
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
+
+install: $(VENV)/installed ## Install the platform into ./.venv (TORCH=… takes another build of torch)
+
+install-dev: $(VENV)/installed-dev ## Install what tests and checks need too
+
+up: install ## Run the platform in the foreground on 127.0.0.1:8000 (REWARDLOOP_PORT), state in ./var (REWARDLOOP_HOME)
+	@exec $(BIN)/rewardloop up
+
+demo: install ## Drive a real product's traffic through the platform and watch it learn (KEEP=1 leaves it running)
+	@exec $(BIN)/python -m examples.digits_and_questions $(if $(KEEP),--keep)
+
+test: install-dev browser check ## Checks and all tests: unit, contract, integration, e2e, architecture
+	$(BIN)/pytest tests/unit tests/contract tests/architecture
+	$(BIN)/pytest tests/integration tests/e2e
+
+test-full: test ## What takes longer as well: learning figures, long streams
+	$(BIN)/pytest tests/e2e --run-long
+
+check: install-dev ## Lint, types, import directions, generated code
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -q tests/architecture
+
+format: install-dev ## Format and mend what can be mended
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+proto: install-dev ## Write shared/pb from proto/
+	proto/generate.sh
+
+lock: $(VENV)/bin/uv ## Resolve the lock files again (ARGS=--upgrade takes newer releases)
+	UV=$(BIN)/uv requirements/lock.sh $(ARGS)
+
+browser: ## Install the Chromium that the dashboard's tests drive (Debian's package; elsewhere bring your own)
+	@command -v chromium google-chrome chrome >/dev/null || { apt-get update -qq && apt-get install -yqq --no-install-recommends chromium; } >/dev/null
+
+bench: install-dev ## Decisions per second through the whole platform
+	$(BIN)/python -m benchmarks.decide
+
+clean: ## Remove the environment and all state
+	rm -rf $(VENV) var
+
+$(BIN)/uv: requirements/uv.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Rewardloop needs Python 3.11 or newer: set PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.lock
+	@touch $@
+
+$(VENV)/installed: $(BIN)/uv requirements/torch.lock requirements/embedded.lock pyproject.toml
+	@echo "Installing Rewardloop into ./$(VENV) (torch first, the largest part) …"
+	$(UV) $(TORCH)
+	$(UV) --require-hashes --no-deps -r requirements/embedded.lock
+	$(UV) --no-deps --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed requirements/dev.lock
+	$(UV) --require-hashes --no-deps -r requirements/dev.lock
+	@touch $@

@@ -1,0 +1,179 @@
+"""The embedded profile: the command `rewardloop`, and the one module that may know several services."""
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import httpx
+import typer
+from pydantic import Field
+from rich.console import Console
+
+from services.supervisor import Program, Supervisor
+from shared.db.engine import open_engine, upgrade
+from shared.lifeline import lifeline_of, watch_lifeline
+from shared.settings import PlatformSettings
+from shared.telemetry import configure_logging
+
+cli = typer.Typer(help="Rewardloop: decide from everything you know of the moment, and learn from what happens next.")
+console = Console(stderr=True, highlight=False)
+
+
+class EmbeddedSettings(PlatformSettings):
+    """What `rewardloop up` is told by the environment."""
+
+    port: int = Field(default=8000, ge=1, le=65535, description="The gateway's port on 127.0.0.1.")
+    dashboard_port: int = Field(default=8001, ge=1, le=65535, description="The dashboard's port on 127.0.0.1.")
+
+
+@cli.command()
+def up() -> None:
+    """Runs the whole platform in the foreground; Ctrl-C ends it."""
+    settings = EmbeddedSettings()
+    home = settings.home.resolve()
+    with _state_folder(home), tempfile.TemporaryDirectory(prefix="rewardloop-") as sockets:
+        for port, variable in (
+            (settings.port, "REWARDLOOP_PORT"),
+            (settings.dashboard_port, "REWARDLOOP_DASHBOARD_PORT"),
+        ):
+            _refuse_taken_port(port, variable)
+        upgrade(open_engine(settings.database))
+        supervisor = Supervisor(_programs(), _environment(settings, Path(sockets)), home / "logs", console.print)
+        asyncio.run(_run(supervisor, settings))
+
+
+@cli.command(hidden=True)
+def models() -> None:
+    """The three model services in one process, each with a server of its own."""
+    from services.encoding.server import run as run_encoding
+    from services.encoding.settings import EncodingSettings
+    from services.fusion.server import run as run_fusion
+    from services.fusion.settings import FusionServiceSettings
+    from services.policy.server import run as run_policy
+    from services.policy.settings import PolicySettings
+
+    async def serve() -> None:
+        stop = _stop_on_signals()
+        await asyncio.gather(
+            run_encoding(EncodingSettings(), stop),
+            run_fusion(FusionServiceSettings(), stop),
+            run_policy(PolicySettings(), stop),
+        )
+
+    watch_lifeline(lifeline_of(os.environ))
+    configure_logging(PlatformSettings().log_level, "models")
+    asyncio.run(serve())
+
+
+def main() -> None:
+    """The console script."""
+    cli()
+
+
+async def _run(supervisor: Supervisor, settings: EmbeddedSettings) -> None:
+    stop = _stop_on_signals()
+    announced = asyncio.create_task(_announce(settings))
+    await supervisor.run(stop)
+    announced.cancel()
+    console.print("rewardloop has stopped; its state is in", str(settings.home))
+
+
+async def _announce(settings: EmbeddedSettings) -> None:
+    """Says where to go as soon as the gateway is ready."""
+    gateway = f"http://127.0.0.1:{settings.port}"
+    async with httpx.AsyncClient(base_url=gateway) as client:
+        while not await _is_ready(client):
+            await asyncio.sleep(0.1)  # noqa: ASYNC110 - the gateway is another process: there is no event to await
+    console.print(f"rewardloop is ready   API  {gateway}   (its documentation: {gateway}/docs)")
+    console.print(f"                      dashboard  http://127.0.0.1:{settings.dashboard_port}")
+    console.print(f"                      manage key in {settings.home / 'bootstrap.key'}   Ctrl-C stops everything")
+
+
+async def _is_ready(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/readyz")).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _programs() -> list[Program]:
+    python = [sys.executable, "-m"]
+    return [
+        Program("models", [*python, "services", "models"]),
+        Program("gateway", [*python, "services.gateway"]),
+        Program("feedback", [*python, "services.feedback"]),
+        Program("trainer-worker", [*python, "services.trainer", "worker"]),
+        Program("trainer-beat", [*python, "services.trainer", "beat"]),
+        Program("dashboard", [*python, "services.dashboard"]),
+    ]
+
+
+def _environment(settings: EmbeddedSettings, sockets: Path) -> dict[str, str]:
+    addresses = {
+        f"REWARDLOOP_{service.upper()}_ADDRESS": f"unix:{sockets / service}"
+        for service in ("encoding", "fusion", "policy")
+    }
+    return {
+        **os.environ,
+        **addresses,
+        "REWARDLOOP_HOME": str(settings.home.resolve()),
+        "REWARDLOOP_GATEWAY_URL": f"http://127.0.0.1:{settings.port}",
+        # One thread each: the processes share the machine's cores.
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+@contextmanager
+def _state_folder(home: Path) -> Iterator[None]:
+    """Holds the state folder for this platform alone."""
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (home / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _give_up(
+                f"process {_holder(lock)} runs on the state folder {home}: stop it, or set REWARDLOOP_HOME"
+            )
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _holder(lock: IO[str]) -> str:
+    lock.seek(0)
+    return lock.read() or "unknown"
+
+
+def _refuse_taken_port(port: int, variable: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            _give_up(f"port {port} on 127.0.0.1 is taken: stop what listens there, or set {variable}")
+
+
+def _give_up(reason: str) -> None:
+    console.print(f"rewardloop cannot start: {reason}")
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()
