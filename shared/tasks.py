@@ -1,0 +1,82 @@
+"""Celery as every process sees it: the tasks' names, the broker, and what a message holds. Imports no torch."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+from celery import Celery
+from kombu.transport import filesystem
+from uuid_utils import uuid7
+
+from shared.domain import RunRef
+from shared.settings import PlatformSettings
+
+RUN_TRAINING: Final = "rewardloop.run_training"
+SCHEDULE: Final = "rewardloop.schedule_training"
+QUEUE: Final = "training"
+# How often beat has due runs looked for; a tick that no worker took until the next one is dropped.
+TICK_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 0.1
+
+
+class _Channel(filesystem.Channel):
+    """Kombu's own writes a message where readers look for it, so that a quick one reads half of it and dies."""
+
+    def _put(self, queue: str, payload: object, **kwargs: object) -> None:  # type: ignore[override] # kombu disagrees with itself
+        folder = Path(self.data_folder_out)
+        part = folder / f".{uuid7()}"
+        part.write_text(json.dumps(payload), encoding="utf-8")
+        part.rename(folder / f"{uuid7()}.{queue}.msg")
+
+
+class Transport(filesystem.Transport):
+    """Celery's filesystem broker, with whole messages only and in order of time."""
+
+    Channel = _Channel
+
+
+def celery_app(settings: PlatformSettings) -> Celery:
+    """The application by which tasks are sent and, in the trainer, run; makes the broker's folders."""
+    messages, control = settings.broker_folder / "messages", settings.broker_folder / "control"
+    for folder in (messages, control):
+        folder.mkdir(parents=True, exist_ok=True)
+    app = Celery("rewardloop", set_as_current=False)
+    app.conf.update(
+        broker_url="filesystem://",
+        broker_transport=f"{Transport.__module__}:{Transport.__name__}",
+        broker_transport_options={
+            "data_folder_in": str(messages),
+            "data_folder_out": str(messages),
+            "control_folder": str(control),
+            "polling_interval": POLL_SECONDS,
+        },
+        broker_connection_retry_on_startup=True,
+        result_backend=settings.results_url,
+        task_default_queue=QUEUE,
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        task_acks_late=True,
+        worker_prefetch_multiplier=1,
+        worker_enable_remote_control=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        beat_scheduler="celery.beat:Scheduler",
+        beat_schedule={
+            "schedule_training": {
+                "task": SCHEDULE,
+                "schedule": TICK_SECONDS,
+                "options": {"expires": TICK_SECONDS, "ignore_result": True},
+            }
+        },
+    )
+    return app
+
+
+def enqueue_run(app: Celery, run: RunRef) -> None:
+    """Hints to a worker that a run's row waits; call it after the row is committed.
+
+    Raises:
+        kombu.exceptions.OperationalError: the broker is away; beat sends the hint again by itself.
+    """
+    app.send_task(RUN_TRAINING, args=[run.tenant, run.loop_id, run.training_run_id])
