@@ -59,10 +59,10 @@ bench: install-dev ## Decisions per second through the whole platform
 clean: ## Remove the environment and all state
 	rm -rf $(VENV) var
 
-$(BIN)/uv: requirements/uv.lock
+$(BIN)/uv: requirements/installer.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Rewardloop needs Python 3.11 or newer: set PYTHON=…")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/installer.lock
 	@touch $@
 
 $(VENV)/installed: $(BIN)/uv requirements/torch.lock requirements/embedded.lock pyproject.toml

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 compile=("${UV:-uv}" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate)
-"${compile[@]}" "$@" requirements/uv.in -o requirements/uv.lock
+"${compile[@]}" "$@" requirements/installer.in -o requirements/installer.lock
 "${compile[@]}" "$@" requirements/torch.in -o requirements/torch.lock
 apart=()
 for package in $(sed -n 's/^\(torch\|triton\|nvidia[a-z0-9-]*\|cuda[a-z0-9-]*\)==.*/\1/p' requirements/torch.lock | sort -u); do

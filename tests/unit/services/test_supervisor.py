@@ -1,0 +1,80 @@
+"""The supervisor ends what it started, however it ends itself."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from services.supervisor import Program, Supervisor
+
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+ORPHAN = """
+import os, subprocess, sys, time
+from shared.lifeline import lifeline_of, watch_lifeline
+watch_lifeline(lifeline_of(os.environ))
+print('up', flush=True)
+time.sleep(60)
+"""
+SUPERVISED = """
+import asyncio, os, sys
+from pathlib import Path
+from services.supervisor import Program, Supervisor
+program = Program('orphan', [sys.executable, '-c', sys.argv[2]])
+asyncio.run(Supervisor([program], os.environ, Path(sys.argv[1]), print).run(asyncio.Event()))
+"""
+
+
+def until(holds: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to hold"
+        time.sleep(0.02)
+
+
+def python(name: str, code: str) -> Program:
+    return Program(name, [sys.executable, "-c", code])
+
+
+def log_of(folder: Path, name: str) -> str:
+    path = folder / f"{name}.log"
+    return path.read_text() if path.exists() else ""
+
+
+async def test_starts_again_what_ends_by_itself_and_says_so(tmp_path: Path) -> None:
+    said: list[str] = []
+    stop = asyncio.Event()
+    supervisor = Supervisor([python("brief", "print('up')")], os.environ, tmp_path, said.append)
+    running = asyncio.create_task(supervisor.run(stop))
+    await asyncio.to_thread(until, lambda: log_of(tmp_path, "brief").count("up") >= 2)
+    stop.set()
+    await asyncio.wait_for(running, 5)
+    assert said[0].startswith("brief ended with status 0; starting it again")
+
+
+async def test_kills_what_does_not_stop(tmp_path: Path) -> None:
+    stop = asyncio.Event()
+    said: list[str] = []
+    supervisor = Supervisor([python("stubborn", STUBBORN)], os.environ, tmp_path, said.append)
+    running = asyncio.create_task(supervisor.run(stop))
+    await asyncio.to_thread(until, lambda: "up" in log_of(tmp_path, "stubborn"))
+    before = time.monotonic()
+    stop.set()
+    await asyncio.wait_for(running, 15)
+    assert time.monotonic() - before < 10
+    assert not any("SIG_IGN" in " ".join(child.cmdline()) for child in psutil.Process().children(recursive=True))
+    assert "stubborn did not stop in 6 s; killing it" in said
+
+
+def test_a_killed_supervisor_leaves_no_child_behind(tmp_path: Path) -> None:
+    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISED, str(tmp_path), ORPHAN])
+    until(lambda: "up" in log_of(tmp_path, "orphan"))
+    (orphan,) = psutil.Process(supervisor.pid).children()
+    os.kill(supervisor.pid, signal.SIGKILL)
+    supervisor.wait()
+    until(lambda: not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE, 5)
