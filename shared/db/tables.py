@@ -9,6 +9,9 @@ NAMES = {
     "pk": "pk_%(table_name)s",
 }
 
+# Experiences that share a row of reward_sums.
+REWARD_CHUNK = 20
+
 
 class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMES)
@@ -65,7 +68,7 @@ class DecisionRow(Base):
 
     __table_args__ = (
         Index(None, "closes_at"),
-        Index(None, "tenant", "loop_id", "decided_at"),
+        Index(None, "tenant", "loop_id", "decided_at", "decision_id"),
     )
 
 
@@ -103,6 +106,17 @@ class DanglingFeedbackRow(Base):
     __table_args__ = (Index(None, "tenant", "loop_id", "decision_id"),)
 
 
+class DanglingActivationRow(Base):
+    """An activation whose decision is not known; it is applied when the decision comes."""
+
+    __tablename__ = "dangling_activations"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    decision_id: Mapped[str] = mapped_column(primary_key=True)
+    activated_at: Mapped[int]
+    served_action_id: Mapped[str | None]
+
+
 class ExperienceRow(Base):
     __tablename__ = "experiences"
     tenant: Mapped[str] = mapped_column(primary_key=True)
@@ -135,13 +149,30 @@ class DeadLetterRow(Base):
 
 
 class JoinerCountRow(Base):
-    """How many events of a loop the joiner took and did not keep, by why: duplicate_feedback, duplicate_decision, …"""
+    """How many events of a loop the joiner has kept or dropped, by name: decisions, duplicate_feedback, …"""
 
     __tablename__ = "joiner_counts"
     tenant: Mapped[str] = mapped_column(primary_key=True)
     loop_id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
     count: Mapped[int]
+
+
+class RewardSumRow(Base):
+    """Sums of the joined rewards by model version and by chunk of the sequence: statistics read these, not the rows."""
+
+    __tablename__ = "reward_sums"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    # The sequence less 1, divided by REWARD_CHUNK.
+    chunk: Mapped[int] = mapped_column(primary_key=True)
+    # 0 where no model version decided
+    model_version: Mapped[int] = mapped_column(primary_key=True)
+    experiences: Mapped[int]
+    closed_by_timeout: Mapped[int]
+    reward_sum: Mapped[float]
+    reward_square_sum: Mapped[float]
+    last_decided_at: Mapped[int]
 
 
 class ConsumerOffsetRow(Base):

@@ -44,6 +44,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("consumer", "topic", "partition", name=op.f("pk_consumer_offsets")),
     )
     op.create_table(
+        "dangling_activations",
+        sa.Column("tenant", sa.String(length=256), nullable=False),
+        sa.Column("loop_id", sa.String(length=256), nullable=False),
+        sa.Column("decision_id", sa.String(length=256), nullable=False),
+        sa.Column("activated_at", sa.BigInteger(), nullable=False),
+        sa.Column("served_action_id", sa.String(length=256), nullable=True),
+        sa.PrimaryKeyConstraint("tenant", "loop_id", "decision_id", name=op.f("pk_dangling_activations")),
+    )
+    op.create_table(
         "dangling_feedback",
         sa.Column("tenant", sa.String(length=256), nullable=False),
         sa.Column("loop_id", sa.String(length=256), nullable=False),
@@ -95,7 +104,9 @@ def upgrade() -> None:
     with op.batch_alter_table("decisions", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_decisions_closes_at"), ["closes_at"], unique=False)
         batch_op.create_index(
-            batch_op.f("ix_decisions_tenant_loop_id_decided_at"), ["tenant", "loop_id", "decided_at"], unique=False
+            batch_op.f("ix_decisions_tenant_loop_id_decided_at_decision_id"),
+            ["tenant", "loop_id", "decided_at", "decision_id"],
+            unique=False,
         )
 
     op.create_table(
@@ -193,6 +204,19 @@ def upgrade() -> None:
         sa.UniqueConstraint("training_run_id", name=op.f("uq_model_versions_training_run_id")),
     )
     op.create_table(
+        "reward_sums",
+        sa.Column("tenant", sa.String(length=256), nullable=False),
+        sa.Column("loop_id", sa.String(length=256), nullable=False),
+        sa.Column("chunk", sa.BigInteger(), nullable=False),
+        sa.Column("model_version", sa.BigInteger(), nullable=False),
+        sa.Column("experiences", sa.BigInteger(), nullable=False),
+        sa.Column("closed_by_timeout", sa.BigInteger(), nullable=False),
+        sa.Column("reward_sum", sa.Float(precision=53), nullable=False),
+        sa.Column("reward_square_sum", sa.Float(precision=53), nullable=False),
+        sa.Column("last_decided_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("tenant", "loop_id", "chunk", "model_version", name=op.f("pk_reward_sums")),
+    )
+    op.create_table(
         "training_runs",
         sa.Column("tenant", sa.String(length=256), nullable=False),
         sa.Column("loop_id", sa.String(length=256), nullable=False),
@@ -222,6 +246,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_training_runs_status"))
 
     op.drop_table("training_runs")
+    op.drop_table("reward_sums")
     op.drop_table("model_versions")
     op.drop_table("model_aliases")
     op.drop_table("media")
@@ -236,7 +261,7 @@ def downgrade() -> None:
 
     op.drop_table("experiences")
     with op.batch_alter_table("decisions", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_decisions_tenant_loop_id_decided_at"))
+        batch_op.drop_index(batch_op.f("ix_decisions_tenant_loop_id_decided_at_decision_id"))
         batch_op.drop_index(batch_op.f("ix_decisions_closes_at"))
 
     op.drop_table("decisions")
@@ -245,6 +270,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_dangling_feedback_tenant_loop_id_decision_id"))
 
     op.drop_table("dangling_feedback")
+    op.drop_table("dangling_activations")
     op.drop_table("consumer_offsets")
     op.drop_table("audit_log")
     op.drop_table("api_keys")
