@@ -1,0 +1,100 @@
+"""The whole platform, started as a user starts it, on a state folder and ports of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+KEY = "e2e-" + "k" * 40
+
+
+def until(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Returns as soon as something holds; fails, naming it, if it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Platform:
+    """`rewardloop up` as a child process."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.port, self.dashboard_port = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
+    def start(self) -> None:
+        environment = os.environ | {
+            "REWARDLOOP_HOME": str(self.home),
+            "REWARDLOOP_PORT": str(self.port),
+            "REWARDLOOP_DASHBOARD_PORT": str(self.dashboard_port),
+            "REWARDLOOP_BOOTSTRAP_KEY": KEY,
+        }
+        command = [sys.executable, "-m", "services", "up"]
+        self._process = subprocess.Popen(command, env=environment, start_new_session=True)
+        with self.client() as http:
+            until(lambda: ready(http), "the platform is ready")
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30)
+
+    def processes(self) -> list[psutil.Process]:
+        """The supervisor and all that runs under it."""
+        supervisor = psutil.Process(self.process.pid)
+        return [supervisor, *supervisor.children(recursive=True)]
+
+    def kill(self) -> None:
+        """SIGKILL to the supervisor; everything else follows by itself."""
+        running = self.processes()
+        self.process.kill()
+        self.process.wait()
+        until(lambda: not any(alive(process) for process in running), "no process is left", 10)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(timeout=15)
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def ready(http: httpx.Client) -> bool:
+    try:
+        return http.get("/readyz").status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Platform]:
+    platform = Platform(tmp_path / "state")
+    platform.start()
+    yield platform
+    platform.stop()

@@ -1,0 +1,49 @@
+"""The benchmark streams beside the project run against the platform as it is."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.e2e.conftest import KEY, Platform
+
+
+@pytest.fixture(scope="session")
+def streams(shared_data: Path) -> Path:
+    script = shared_data.parent / "bench" / "streams.py"
+    if not script.is_file():
+        pytest.skip(f"no {script}")
+    return script
+
+
+def run(script: Path, platform: Platform, *arguments: str) -> tuple[dict[str, float], str]:
+    """The report of one stream, and the digest of its choices."""
+    command = [sys.executable, str(script), "--url", platform.url, "--key", KEY, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr.rsplit("decisions ", 1)[1].strip()
+
+
+@pytest.mark.parametrize("stream", ["digits", "av"])
+def test_stream_runs_at_a_rate(platform: Platform, streams: Path, stream: str) -> None:
+    report, _ = run(streams, platform, "--stream", stream, "--n", "200", "--rate", "100")
+    assert report["n"] == 200
+
+
+def test_stream_learns_by_asking_for_fine_tunes(platform: Platform, streams: Path) -> None:
+    report, _ = run(streams, platform, "--stream", "digits", "--n", "750", "--train-every", "250")
+    assert report["last"] > 0.3
+
+
+def test_same_ids_and_seed_give_the_same_decisions(tmp_path: Path, streams: Path) -> None:
+    digests = set()
+    for attempt in ("first", "second"):
+        platform = Platform(tmp_path / attempt)
+        platform.start()
+        try:
+            _, digest = run(streams, platform, "--stream", "digits", "--n", "300", "--same", "--train-every", "100")
+        finally:
+            platform.stop()
+        digests.add(digest)
+    assert len(digests) == 1

@@ -1,0 +1,38 @@
+"""Signals end everything within ten seconds and leave no process behind."""
+
+import os
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+from tests.e2e.conftest import Platform, alive
+
+
+@pytest.mark.parametrize("to_group", [False, True], ids=["alone", "group"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+def test_a_signal_stops_everything(platform: Platform, number: signal.Signals, to_group: bool) -> None:
+    running = platform.processes()
+    assert len(running) >= 7
+    send = os.killpg if to_group else os.kill
+    before = time.monotonic()
+    send(platform.process.pid, number)
+    send(platform.process.pid, number)
+    platform.process.wait(timeout=10)
+    assert time.monotonic() - before < 10
+    assert [process.cmdline() for process in running if alive(process)] == []
+
+
+def test_a_second_platform_on_the_same_state_is_refused(platform: Platform) -> None:
+    environment = os.environ | {"REWARDLOOP_HOME": str(platform.home)}
+    second = subprocess.run(
+        [psutil.Process(platform.process.pid).exe(), "-m", "services", "up"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert second.returncode == 1
+    assert f"process {platform.process.pid} runs on the state folder" in " ".join(second.stderr.split())
