@@ -4,6 +4,7 @@ import threading
 import uuid
 
 import httpx
+
 from tests.e2e import product
 from tests.e2e.conftest import Platform
 

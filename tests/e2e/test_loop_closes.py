@@ -5,6 +5,7 @@ from itertools import islice
 
 import httpx
 import numpy as np
+
 from tests.e2e import product
 from tests.e2e.conftest import Platform
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.e2e.conftest import KEY, Platform
 
 

@@ -7,6 +7,7 @@ import time
 
 import psutil
 import pytest
+
 from tests.e2e.conftest import Platform, alive
 
 
