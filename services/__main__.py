@@ -80,9 +80,10 @@ def main() -> None:
 
 async def _run(supervisor: Supervisor, settings: EmbeddedSettings) -> None:
     stop = _stop_on_signals()
-    announced = asyncio.create_task(_announce(settings))
+    besides = [asyncio.create_task(_announce(settings)), asyncio.create_task(_stop_with_make(stop))]
     await supervisor.run(stop)
-    announced.cancel()
+    for task in besides:
+        task.cancel()
     console.print("rewardloop has stopped; its state is in", str(settings.home))
 
 
@@ -91,7 +92,7 @@ async def _announce(settings: EmbeddedSettings) -> None:
     gateway = f"http://127.0.0.1:{settings.port}"
     async with httpx.AsyncClient(base_url=gateway) as client:
         while not await _is_ready(client):
-            await asyncio.sleep(0.1)  # noqa: ASYNC110 - the gateway is another process: there is no event to await
+            await asyncio.sleep(0.1)
     console.print(f"rewardloop is ready   API  {gateway}   (its documentation: {gateway}/docs)")
     console.print(f"                      dashboard  http://127.0.0.1:{settings.dashboard_port}")
     console.print(f"                      manage key in {settings.home / 'bootstrap.key'}   Ctrl-C stops everything")
@@ -102,6 +103,24 @@ async def _is_ready(client: httpx.AsyncClient) -> bool:
         return (await client.get("/readyz")).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
+
+
+async def _stop_with_make(stop: asyncio.Event) -> None:
+    """Stops when GNU make, whose recipe this is, got SIGINT alone: it does not pass that on, and waits for its recipe."""
+    while "MAKELEVEL" in os.environ and not _is_handling_interrupt(os.getppid()):
+        await asyncio.sleep(0.5)
+    if "MAKELEVEL" in os.environ:
+        stop.set()
+
+
+def _is_handling_interrupt(pid: int) -> bool:
+    """On Linux, a signal that a process is handling shows among those that it blocks."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    blocked = next(line for line in status.splitlines() if line.startswith("SigBlk:"))
+    return bool(int(blocked.split()[1], 16) & 1 << (signal.SIGINT - 1))
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -147,9 +166,7 @@ def _state_folder(home: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _give_up(
-                f"process {_holder(lock)} runs on the state folder {home}: stop it, or set REWARDLOOP_HOME"
-            )
+            _give_up(f"process {_holder(lock)} runs on the state folder {home}: stop it, or set REWARDLOOP_HOME")
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
