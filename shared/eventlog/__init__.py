@@ -13,6 +13,12 @@ class Record:
     value: bytes
     headers: Mapping[str, bytes] = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """Bytes that count towards MAX_RECORD_BYTES: key, value and headers."""
+        headers = sum(len(name) + len(value) for name, value in self.headers.items())
+        return len(self.key.encode()) + len(self.value) + headers
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -56,9 +62,10 @@ class EventLog(Protocol):
         ...
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> list[StoredRecord]:
-        """Records of one partition from an offset on, as many as there are up to the limit; does not wait.
+        """Records of one partition from an offset on, up to the limit; does not wait.
 
-        Where retention has dropped the offset, it starts at the oldest record that is left.
+        Fewer where they are large, but at least one if there is one. Where retention has dropped the offset, it starts
+        at the oldest record that is left.
         """
         ...
 
