@@ -99,8 +99,11 @@ def _model_published(record: Record) -> ModelPublished:
 
 
 def _time(record: Record) -> int:
-    moment = datetime.fromisoformat(record.headers["ce_time"].decode("ascii"))
-    return round(moment.timestamp() * 1e6)
+    text = record.headers.get("ce_time", b"").decode("utf-8", "replace")
+    try:
+        return round(datetime.fromisoformat(text).timestamp() * 1e6)
+    except ValueError as error:
+        raise wire.WireError(f"time of the event is {text!r}") from error
 
 
 _DECODERS: Final[dict[str, Callable[[Record], Event]]] = {

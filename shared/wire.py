@@ -1,5 +1,6 @@
 """The only converter between protobuf messages and domain objects; tensors are numpy arrays on both sides."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,10 +35,13 @@ def tensor_from_pb(message: tensor_pb2.Tensor, dtype: str, dimensions: int) -> N
     shape = tuple(message.shape)
     if len(shape) != dimensions or min(shape, default=0) < 0:
         raise WireError(f"tensor has shape {list(shape)}, expected {dimensions} dimensions")
-    count = int(np.prod(shape, dtype=np.int64))
-    if len(message.data) != count * DTYPES[dtype].itemsize:
+    # Python's integers: a product that overflows must not look small.
+    if len(message.data) != math.prod(shape) * DTYPES[dtype].itemsize:
         raise WireError(f"tensor of shape {list(shape)} holds {len(message.data)} bytes")
-    return np.frombuffer(message.data, DTYPES[dtype]).reshape(shape)
+    try:
+        return np.frombuffer(message.data, DTYPES[dtype]).reshape(shape)
+    except ValueError as error:
+        raise WireError(f"tensor cannot have shape {list(shape)}") from error
 
 
 def floats_from_pb(message: tensor_pb2.Tensor, dimensions: int) -> domain.Floats:
