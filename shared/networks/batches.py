@@ -1,0 +1,65 @@
+"""Rows of features as tensors: what encoders take. Collating is cheap, so rows can be kept and batched many times."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shared.networks.preparation import Row
+from shared.networks.preprocessing import Bag, Features
+
+
+@dataclass(frozen=True, slots=True)
+class Bags:
+    """N bags one after another: `buckets` int64 [Σn], `weights` float32 [Σn], `offsets` int64 [N] where each begins."""
+
+    buckets: Tensor
+    weights: Tensor
+    offsets: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ModalityBatch:
+    """Features of one modality in the rows that have it: `rows` int64 [N], `inputs` bags of N or a tensor [N, …]."""
+
+    rows: Tensor
+    inputs: Bags | Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B rows; one entry a modality of the model version, in its order, None where no row has it."""
+
+    size: int
+    modalities: Sequence[ModalityBatch | None]
+
+
+def collate(rows: Sequence[Row], modalities: Sequence[str]) -> Batch:
+    """Stacks rows; `modalities` names those of the model version in order."""
+    return Batch(len(rows), [_collate_modality(rows, name) for name in modalities])
+
+
+def collate_bags(bags: Sequence[Bag]) -> Bags:
+    """Strings bags together; at least one."""
+    sizes = np.fromiter((len(bag.buckets) for bag in bags), np.int64, len(bags))
+    return Bags(
+        torch.from_numpy(np.concatenate([bag.buckets for bag in bags])),
+        torch.from_numpy(np.concatenate([bag.weights for bag in bags])),
+        torch.from_numpy(np.cumsum(sizes) - sizes),
+    )
+
+
+def _collate_modality(rows: Sequence[Row], name: str) -> ModalityBatch | None:
+    present = [index for index, row in enumerate(rows) if name in row]
+    if not present:
+        return None
+    return ModalityBatch(torch.tensor(present), _collate_features([rows[index][name] for index in present]))
+
+
+def _collate_features(features: Sequence[Features]) -> Bags | Tensor:
+    bags = [one for one in features if isinstance(one, Bag)]
+    if bags:
+        return collate_bags(bags)
+    return torch.from_numpy(np.stack([one for one in features if not isinstance(one, Bag)]))

@@ -1,0 +1,108 @@
+"""One encoder a kind of modality: features to embeddings of one width and one scale, small and trained from scratch.
+
+Shapes: N rows, D embedding, T stretches of time, F frequency bands, H and W sides of a picture.
+"""
+
+from typing import Final
+
+from torch import Tensor, nn
+
+from shared.loop_settings import ModalitySettings
+from shared.networks.batches import Bags
+from shared.networks.media import BANDS, FRAMES, SIDE
+from shared.networks.preprocessing import BUCKETS
+
+BAG_WIDTH: Final = 32
+HIDDEN_WIDTH: Final = 128
+
+
+class BagEncoder(nn.Module):
+    """Texts, tables and actions: a weighted sum of hashed embeddings, then a perceptron."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.buckets = nn.EmbeddingBag(BUCKETS, BAG_WIDTH, mode="sum")
+        self.perceptron = nn.Sequential(nn.LayerNorm(BAG_WIDTH), *_perceptron(BAG_WIDTH, width))
+
+    def forward(self, bags: Bags) -> Tensor:
+        """[N, D]."""
+        summed_NW = self.buckets(bags.buckets, bags.offsets, per_sample_weights=bags.weights)
+        embedded_ND: Tensor = self.perceptron(summed_NW)
+        return embedded_ND
+
+
+class ImageEncoder(nn.Module):
+    """Pictures: strided convolutions, then a perceptron that still tells places apart."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 16, 3, stride=2, padding=1),
+            *_two_convolutions(),
+            *_perceptron(64 * (SIDE // 8) ** 2, width),
+        )
+
+    def forward(self, pixels_N3HW: Tensor) -> Tensor:
+        """uint8 [N, 3, 32, 32] to [N, D]."""
+        embedded_ND: Tensor = self.layers(pixels_N3HW.float() / 127.5 - 1.0)
+        return embedded_ND
+
+
+class AudioEncoder(nn.Module):
+    """Sounds: strided convolutions over time and frequency of the log-mel energies, then a perceptron."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(1, 16, 5, stride=(4, 2), padding=2),
+            *_two_convolutions(),
+            *_perceptron(64 * (FRAMES // 16) * (BANDS // 8), width),
+        )
+
+    def forward(self, energies_NTF: Tensor) -> Tensor:
+        """float32 [N, 64, 32] to [N, D]."""
+        embedded_ND: Tensor = self.layers(energies_NTF[:, None])
+        return embedded_ND
+
+
+class EmbeddingEncoder(nn.Module):
+    """Ready-made embeddings, normalised beforehand, with their magnitude as one number more."""
+
+    def __init__(self, dimension: int, width: int) -> None:
+        super().__init__()
+        self.perceptron = nn.Sequential(*_perceptron(dimension + 1, width))
+
+    def forward(self, embeddings_NK: Tensor) -> Tensor:
+        """float32 [N, dimension + 1] to [N, D]."""
+        embedded_ND: Tensor = self.perceptron(embeddings_NK)
+        return embedded_ND
+
+
+def build_modality_encoder(modality: ModalitySettings, width: int) -> nn.Module:
+    """The encoder of a modality's kind, with random weights."""
+    match modality.kind:
+        case "text" | "tabular":
+            return BagEncoder(width)
+        case "image":
+            return ImageEncoder(width)
+        case "audio":
+            return AudioEncoder(width)
+        case "embedding" if modality.dimension is not None:
+            return EmbeddingEncoder(modality.dimension, width)
+    raise ValueError(f"no encoder for {modality}")
+
+
+def _two_convolutions() -> list[nn.Module]:
+    return [
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+    ]
+
+
+def _perceptron(inputs: int, width: int) -> list[nn.Module]:
+    """One hidden layer; normalised at the end, so that all modalities come in one scale."""
+    return [nn.Linear(inputs, HIDDEN_WIDTH), nn.ReLU(), nn.Linear(HIDDEN_WIDTH, width), nn.LayerNorm(width)]

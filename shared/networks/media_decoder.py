@@ -1,0 +1,127 @@
+"""Decodes media in a child process with limits on memory and time: a hostile file costs itself, not the service."""
+
+import multiprocessing
+import resource
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import pebble
+import structlog
+
+from shared.lifeline import watch_lifeline
+from shared.networks.media import MediaKind, media_features
+from shared.networks.preprocessing import Features, RefusedValueError
+
+MEMORY_BYTES: Final = 1536 * 1024 * 1024
+SECONDS: Final = 5.0
+# Of a batch behind others; a batch that a breaking pool lost is never answered.
+WAIT_SECONDS: Final = 30.0
+BEYOND_LIMITS: Final = "media that takes too much memory or time to decode"
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedMedia:
+    """The bytes of a picture or a sound as the product sent them."""
+
+    kind: MediaKind
+    data: bytes
+
+
+Decoded = Features | RefusedValueError
+Decode = Callable[[Sequence[EncodedMedia]], list[Decoded]]
+
+
+def decode_all(media: Sequence[EncodedMedia]) -> list[Decoded]:
+    """Features of each, or why it is refused; in this process, without limits on memory and time."""
+    return [_decode(one) for one in media]
+
+
+class MediaDecoder:
+    """One child process that decodes batch after batch; callable from any thread.
+
+    A batch that breaks the limits or the child is decoded again one by one, and what breaks them alone is refused.
+    The child is started with the first batch, again after a crash, and never outlives this process.
+    """
+
+    def __init__(self, memory_bytes: int = MEMORY_BYTES, seconds: float = SECONDS) -> None:
+        self._memory_bytes = memory_bytes
+        self._seconds = seconds
+        # Spawned: a fork would copy the threads' locks of torch and gRPC in whatever state they are.
+        self._context = multiprocessing.get_context("spawn")
+        # Only this process holds the write end, so that the child's read ends with it.
+        self._lifeline, self._held = self._context.Pipe(duplex=False)
+        self._lock = threading.Lock()
+        self._pool = self._new_pool()
+
+    def __call__(self, media: Sequence[EncodedMedia]) -> list[Decoded]:
+        """Features of each, or why it is refused. Blocks; gives the CPU to others meanwhile."""
+        if not media:
+            return []
+        try:
+            return self._within_limits(media)
+        except (TimeoutError, MemoryError, pebble.ProcessExpired):
+            if len(media) == 1:
+                structlog.get_logger().warning("media_beyond_limits", kind=media[0].kind, size=len(media[0].data))
+                return [RefusedValueError(BEYOND_LIMITS)]
+            return [decoded for one in media for decoded in self([one])]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the child process, whatever it is at."""
+        self._pool.stop()  # type: ignore[no-untyped-call] # pebble annotates half of itself
+        self._pool.join()
+        self._held.close()
+        self._lifeline.close()
+
+    def _within_limits(self, media: Sequence[EncodedMedia]) -> list[Decoded]:
+        try:
+            return self._schedule(media).result(WAIT_SECONDS)
+        except BrokenProcessPool:
+            # The child had ended between two batches, which is not the fault of this one.
+            return self._schedule(media).result(WAIT_SECONDS)
+
+    def _schedule(self, media: Sequence[EncodedMedia]) -> Future[list[Decoded]]:
+        return self._live_pool().schedule(decode_all, args=(media,), timeout=self._seconds)
+
+    def _live_pool(self) -> pebble.ProcessPool:
+        with self._lock:
+            if not self._pool.active:
+                # Pebble's pool does not live on once its child ended while idle.
+                self._pool = self._new_pool()
+            return self._pool
+
+    def _new_pool(self) -> pebble.ProcessPool:
+        return pebble.ProcessPool(
+            max_workers=1,
+            initializer=_start_child,
+            initargs=(self._lifeline, self._memory_bytes),
+            context=self._context,
+        )
+
+
+def _start_child(lifeline: Connection, memory_bytes: int) -> None:
+    watch_lifeline(lifeline.fileno())
+    if sys.platform == "linux":
+        address_space = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        limit = address_space + memory_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _decode(media: EncodedMedia) -> Decoded:
+    try:
+        return media_features(media.kind, media.data)
+    except RefusedValueError as error:
+        return error

@@ -1,0 +1,105 @@
+"""The online head: Bayesian linear regression of standardised rewards on the Q-network's features, from sums alone.
+
+With weights w, features φ (the Q-network's, and a constant) and rewards r of the experiences of a slot,
+    Λ = λ I + Σ w φ φᵀ,  m = Λ⁻¹ (λ m_0 + Σ w r φ),  Q = mᵀ φ,  its variance = σ² φᵀ Λ⁻¹ φ,
+where m_0 is the Q-network's output layer and the noise σ² is estimated over all slots: the conjugate normal and inverse
+gamma prior (Bishop 2006, Pattern Recognition and Machine Learning, section 3.3 and exercise 3.12). Sums commute, so
+replicas that have seen the same experiences agree. All of it is float64.
+
+Shapes: N rows, K slots (one an action, or one that all actions share), F features with the constant.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Final, Self
+
+import torch
+from torch import Tensor, nn
+
+PRECISION: Final = 1.0
+# The prior of σ²: as if so many experiences had shown this variance of standardised rewards.
+PRIOR_VARIANCE: Final = 0.1
+PRIOR_COUNT: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class HeadStatistics:
+    """All that the head keeps of its experiences: outer [K, F, F], moment [K, F], square [K] and count [K]."""
+
+    outer: Tensor  # Σ w φ φᵀ; its last entry, of the constant, is Σ w
+    moment: Tensor  # Σ w r φ
+    square: Tensor  # Σ w r²
+    count: Tensor
+
+    @classmethod
+    def empty(cls, slots: int, features: int) -> Self:
+        """Of no experience; `features` without the constant."""
+        width = features + 1
+        return cls(*(torch.zeros(slots, *shape, dtype=torch.float64) for shape in ((width, width), (width,), (), ())))
+
+    def add(self, features: Tensor, slots: Tensor, rewards: Tensor, weights: Tensor) -> Self:
+        """With more experiences: features [N, F - 1], slots int64 [N], standardised rewards [N] and weights [N]."""
+        phi_NF, rewards_N, weights_N = with_constant(features), rewards.double(), weights.double()
+        weighted_NF = weights_N[:, None] * phi_NF
+        return type(self)(
+            self.outer.index_add(0, slots, weighted_NF[:, :, None] * phi_NF[:, None, :]),
+            self.moment.index_add(0, slots, weighted_NF * rewards_N[:, None]),
+            self.square.index_add(0, slots, weights_N * rewards_N**2),
+            self.count.index_add(0, slots, torch.ones_like(rewards_N)),
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Name to tensor, for a file of weights."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        return cls(**tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """What the head believes: mean [K + 1, F], whitening [K + 1, F, F] with Λ⁻¹ = WᵀW, and the noise σ².
+
+    The last slot is the prior that stands for actions without a slot: the mean of the others' prior means.
+    """
+
+    mean: Tensor
+    whitening: Tensor
+    noise_variance: Tensor
+
+    def scores(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Q and its epistemic variance under each slot, [N, K + 1] each, for features [N, F - 1]."""
+        phi_NF = with_constant(features)
+        white_NKF = (phi_NF @ self.whitening.flatten(0, 1).mT).view(len(phi_NF), *self.whitening.shape[:2])
+        return phi_NF @ self.mean.mT, self.noise_variance * white_NKF.square().sum(-1)
+
+
+def prior_mean(output_layer: nn.Linear) -> Tensor:
+    """[K, F]: the output layer's weights, its bias behind them."""
+    return torch.cat([output_layer.weight, output_layer.bias[:, None]], dim=1).detach().double()
+
+
+def posterior(statistics: HeadStatistics, prior_mean_KF: Tensor, precision: float = PRECISION) -> Posterior:
+    """The belief after the experiences of the statistics; `precision` is λ."""
+    identity_FF = torch.eye(prior_mean_KF.shape[1], dtype=torch.float64)
+    cholesky_KFF = torch.linalg.cholesky(statistics.outer + precision * identity_FF)
+    target_KF = precision * prior_mean_KF + statistics.moment
+    mean_KF = torch.cholesky_solve(target_KF[..., None], cholesky_KFF)[..., 0]
+    prior_square_K = precision * prior_mean_KF.square().sum(1)
+    residual_K = (statistics.square + prior_square_K - (target_KF * mean_KF).sum(1)).clamp(min=0.0)
+    return Posterior(
+        torch.cat([mean_KF, prior_mean_KF.mean(0, keepdim=True)]),
+        torch.cat(
+            [
+                torch.linalg.solve_triangular(cholesky_KFF, identity_FF.expand_as(cholesky_KFF), upper=False),
+                identity_FF[None] / precision**0.5,
+            ]
+        ),
+        (PRIOR_COUNT * PRIOR_VARIANCE + residual_K.sum()) / (PRIOR_COUNT + statistics.count.sum()),
+    )
+
+
+def with_constant(features: Tensor) -> Tensor:
+    """[N, F], float64: the features and a constant one."""
+    return torch.cat([features.double(), features.new_ones(len(features), 1, dtype=torch.float64)], dim=1)

@@ -1,0 +1,133 @@
+"""The policy of one model version: scores of candidates, and the distribution that exploration makes of them.
+
+Serving draws from it, and evaluation asks it what it would have done. All of it is float64.
+Shapes: B decisions, A candidates of the longest, N candidates in all, S state, D embedding of an action.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from shared.functional.exploration import (
+    boltzmann_probabilities,
+    epsilon_greedy_probabilities,
+    thompson_probabilities,
+    with_floor,
+)
+from shared.loop_settings import ExplorationSettings
+from shared.networks.online_head import HeadStatistics, posterior, prior_mean
+from shared.networks.q_network import QNetwork
+from shared.registry.manifest import Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Candidates of B decisions: their ids row after row, bool [B, A] where a row has one, and where it is allowed."""
+
+    action_ids: Sequence[str]
+    present: Tensor
+    allowed: Tensor
+
+    @classmethod
+    def of(cls, action_ids: Sequence[Sequence[str]], excluded: Sequence[Sequence[int]]) -> Self:
+        """From each row's ids and the positions in it that may not be drawn.
+
+        Raises:
+            ValueError: a position is outside its row, or a row has nothing left to draw.
+        """
+        counts_B1 = torch.tensor([[len(ids)] for ids in action_ids])
+        present = torch.arange(int(counts_B1.max())) < counts_B1
+        allowed = present.clone()
+        for row, positions in enumerate(excluded):
+            if any(not 0 <= position < len(action_ids[row]) for position in positions):
+                raise ValueError(f"an excluded position lies outside of row {row}")
+            allowed[row, list(positions)] = False
+        if not bool(allowed.any(1).all()):
+            raise ValueError("a row has no action that may be drawn")
+        return cls(list(chain.from_iterable(action_ids)), present, allowed)
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateScores:
+    """float64 [B, A] each, zeros where a row has no candidate: Q in the reward's unit and variances in its square.
+
+    `variance` is epistemic, of the expected reward; `outcome_variance` adds the aleatoric one.
+    """
+
+    expected_reward: Tensor
+    variance: Tensor
+    outcome_variance: Tensor
+
+
+class Policy:
+    """Q-network and head of a version; `reward_range` is the one that its rewards were standardised by."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        reward_range: tuple[float, float],
+        q_network: QNetwork,
+        statistics: HeadStatistics,
+    ) -> None:
+        self.architecture = architecture
+        self._low, high = reward_range
+        self._scale = high - self._low
+        self._slots = {action_id: slot for slot, action_id in enumerate(architecture.action_ids)}
+        # float64, so that a state gives the same scores whatever else is in its batch.
+        self._q_network = copy.deepcopy(q_network).double().eval().requires_grad_(False)
+        self._posterior = posterior(statistics, prior_mean(q_network.mean))
+
+    def score(self, states_BS: Tensor, candidates: Candidates, action_embeddings_ND: Tensor | None) -> CandidateScores:
+        """Scores of every candidate; embeddings of actions where the architecture has them, else None."""
+        if self.architecture.action_features:
+            assert action_embeddings_ND is not None
+            mean_N, variance_N, noise_N = self._score_features(states_BS, candidates, action_embeddings_ND)
+        else:
+            mean_N, variance_N, noise_N = self._score_slots(states_BS, candidates)
+        square = self._scale**2
+        scores_N = (self._low + self._scale * mean_N, square * variance_N, square * (variance_N + noise_N))
+        empty_BA = torch.zeros(candidates.present.shape, dtype=torch.float64)
+        return CandidateScores(*(empty_BA.masked_scatter(candidates.present, score_N) for score_N in scores_N))
+
+    def _score_slots(self, states_BS: Tensor, candidates: Candidates) -> tuple[Tensor, Tensor, Tensor]:
+        q_values = self._q_network(states_BS.double())
+        mean_BK, variance_BK = self._posterior.scores(q_values.features)
+        noise_BK = q_values.log_variance.exp()
+        noise_BK = torch.cat([noise_BK, noise_BK.mean(1, keepdim=True)], dim=1)
+        unknown = len(self._slots)
+        slots_N = torch.tensor([self._slots.get(action_id, unknown) for action_id in candidates.action_ids])
+        rows_N = candidates.present.nonzero()[:, 0]
+        return mean_BK[rows_N, slots_N], variance_BK[rows_N, slots_N], noise_BK[rows_N, slots_N]
+
+    def _score_features(
+        self, states_BS: Tensor, candidates: Candidates, action_embeddings_ND: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        rows_N = candidates.present.nonzero()[:, 0]
+        q_values = self._q_network(torch.cat([states_BS[rows_N], action_embeddings_ND], dim=1).double())
+        mean_NK, variance_NK = self._posterior.scores(q_values.features)
+        return mean_NK[:, 0], variance_NK[:, 0], q_values.log_variance[:, 0].exp()
+
+
+def distribution(
+    scores: CandidateScores, allowed_BA: Tensor, exploration: ExplorationSettings, reward_range: tuple[float, float]
+) -> Tensor:
+    """Probabilities of the candidates, float64 [B, A]: 0 where not allowed, at least the floor's share elsewhere.
+
+    Scores are standardised by the reward's range, so that rewards a thousand times larger, and the range with them,
+    give the same distribution.
+    """
+    low, high = reward_range
+    q_BA = (scores.expected_reward - low) / (high - low)
+    match exploration.strategy:
+        case "thompson":
+            probabilities_BA = thompson_probabilities(q_BA, scores.variance / (high - low) ** 2, allowed_BA)
+        case "epsilon_greedy":
+            probabilities_BA = epsilon_greedy_probabilities(q_BA, exploration.epsilon, allowed_BA)
+        case "boltzmann":
+            probabilities_BA = boltzmann_probabilities(q_BA, exploration.temperature, allowed_BA)
+    return with_floor(probabilities_BA, exploration.floor, allowed_BA)
