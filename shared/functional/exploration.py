@@ -23,11 +23,11 @@ __all__ = [
 ]
 
 _CELLS = 512
-_TAIL = 6.0
-_LEAST_VARIANCE = 1e-300
-_LEAST_FACTOR = 1e-200
-_GREATEST_RATIO = 1e8
-_CHUNK = 2**16
+_TAIL = 6.0  # standard deviations; what lies beyond is left out
+_LEAST_VARIANCE = 1e-300  # σ and 1 / σ stay finite
+_LEAST_FACTOR = 1e-200  # a product that has it as a factor can still be divided by it
+_GREATEST_RATIO = 1e8  # of the width to the narrowest distribution that the grid resolves
+_CHUNK = 2**16  # values of distribution functions held at a time
 
 
 def epsilon_greedy_probabilities(q_BA: Tensor, epsilon: float, mask_BA: Tensor | None = None) -> Tensor:

@@ -3,7 +3,8 @@
 Shapes: B batch, M alternatives (modalities, tokens, actions); `...` any leading dimensions.
 """
 
-import torch
+import math
+
 from torch import Tensor
 
 __all__ = ["masked_softmax"]
@@ -21,5 +22,5 @@ def masked_softmax(logits: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     if mask is None:
         return logits.softmax(-1)
-    # The least finite number, not -inf: a row with nothing present would have NaN gradients.
-    return logits.masked_fill(~mask, torch.finfo(logits.dtype).min).softmax(-1).masked_fill(~mask, 0.0)
+    # Filled twice: softmax makes a row of -inf NaN, forward and backward, and each fill stops one of them.
+    return logits.masked_fill(~mask, -math.inf).softmax(-1).masked_fill(~mask, 0.0)

@@ -80,12 +80,12 @@ def detail(caption: str, references: Sequence[str]) -> float:
 
 
 def length(caption: str, references: Sequence[str]) -> float:
-    """How far the caption runs past the longest reference, in [0, 1): max(0, 1 - |r| / |c|) in words.
+    """How far the caption runs past the longest reference, in [0, 1]: max(0, |c| - |r|) / |c| in words.
 
     The brevity penalty's ratio (Papineni et al. 2002, section 2.2.2) turned round: BLEU punishes too few words already.
     """
-    longest = max(map(len, _reference_words(references)))
-    return max(0.0, 1.0 - longest / max(len(words(caption)), 1))
+    used, longest = len(words(caption)), max(map(len, _reference_words(references)))
+    return max(0, used - longest) / max(used, 1)
 
 
 def words(text: str) -> list[str]:
