@@ -54,6 +54,13 @@ class ArtifactStore:
             raise ArtifactError(f"artifact {sha256} is corrupt: its bytes have another hash")
         return data
 
+    def size(self, sha256: str) -> int | None:
+        """How many bytes stand under a hash; None where nothing does."""
+        try:
+            return self._path(sha256).stat().st_size
+        except FileNotFoundError:
+            return None
+
     def __contains__(self, sha256: str) -> bool:
         return self._path(sha256).is_file()
 

@@ -1,0 +1,80 @@
+"""Wires the gateway and serves it: `python -m services.gateway`."""
+
+import gc
+import os
+import sys
+import time
+from functools import partial
+from typing import Final
+
+import uvicorn
+import uvloop
+
+from services.gateway.app import create_app
+from services.gateway.authentication import ensure_bootstrap_key, refuse_to_listen_without_keys
+from services.gateway.model_services import Rpcs, Stage
+from services.gateway.parts import Ports, assemble
+from services.gateway.settings import GatewaySettings
+from shared.db.engine import open_engine, upgrade
+from shared.domain import Clock
+from shared.eventlog.local import LocalEventLog
+from shared.grpc import open_channel
+from shared.lifeline import lifeline_of, watch_lifeline
+from shared.registry.artifacts import ArtifactStore
+from shared.security import new_secret, secret_file
+from shared.tasks import celery_app, enqueue_run
+from shared.telemetry import configure_logging
+
+# A full collection takes tens of milliseconds; what a request leaves behind needs none.
+GC_THRESHOLDS: Final = (50_000, 50, 1000)
+
+
+def main() -> None:
+    """Runs until SIGTERM or SIGINT; requests under way are finished first."""
+    settings = GatewaySettings()
+    watch_lifeline(lifeline_of(os.environ))
+    configure_logging(settings.log_level, "gateway")
+    uvloop.run(serve(settings, lambda: time.time_ns() // 1000))
+
+
+async def serve(settings: GatewaySettings, clock: Clock) -> None:
+    engine = open_engine(settings.database)
+    upgrade(engine)
+    ensure_bootstrap_key(engine, settings, clock)
+    addresses: dict[Stage, str] = {
+        "encoding": settings.encoding_address,
+        "fusion": settings.fusion_address,
+        "policy": settings.policy_address,
+    }
+    ports = Ports(
+        engine=engine,
+        event_log=LocalEventLog(settings.log_folder, clock),
+        artifacts=ArtifactStore(settings.artifact_folder),
+        rpcs=Rpcs.over({stage: open_channel(address) for stage, address in addresses.items()}),
+        enqueue=partial(enqueue_run, celery_app(settings)),
+        draw_secret=secret_file(settings.home / "draw.secret", new_secret).encode(),
+        clock=clock,
+    )
+    parts = assemble(ports, settings)
+    parts.directory.refresh()
+    refuse_to_listen_without_keys(settings.host, parts.directory, sys.exit)
+    app = create_app(parts, settings.refresh_interval, settings.models_interval)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http="httptools",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_timeout,
+    )
+    await uvicorn.Server(config).serve()
+
+
+if __name__ == "__main__":
+    main()

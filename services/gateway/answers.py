@@ -1,0 +1,279 @@
+"""What answers hold, for the API's documentation and for the answers that are not on a decision's path."""
+
+from typing import Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.domain import RunKind, RunStatus
+from shared.loop_settings import LoopSettings
+from shared.security import Role
+
+Moment = str
+Interval = tuple[float, float]
+
+
+class Answer(BaseModel):
+    """An answer's body."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class ProblemBody(Answer):
+    """RFC 9457. `field` is the path of the field at fault, or null."""
+
+    type: str = Field(examples=["urn:rewardloop:problem:unknown-modality"])
+    title: str = Field(examples=["The loop has no such modality"])
+    status: int = Field(examples=[422])
+    detail: str
+    field: str | None = Field(examples=["context.photo"])
+
+
+Item = TypeVar("Item")
+
+
+class Page(Answer, Generic[Item]):
+    """Part of a list; `next_cursor` asks for the part after it, and is null at the end."""
+
+    items: list[Item]
+    next_cursor: str | None
+
+
+class LoopAnswer(LoopSettings):
+    """A loop's settings with every default filled in. It may be sent back: what is read-only is left alone."""
+
+    loop_id: str
+    settings_revision: int
+    created_at: Moment
+    aliases: dict[str, str] = Field(description="Alias → model version.", examples=[{"champion": "7"}])
+
+
+class RankedAction(Answer):
+    """A candidate; scores are null where no model version decided."""
+
+    id: str
+    probability: float
+    expected_reward: float | None
+    interval: Interval | None = Field(description="95 %, of the expected reward.")
+    outcome_interval: Interval | None = Field(description="95 %, of the reward itself: noise included.")
+
+
+class DecisionAnswer(Answer):
+    """The chosen action, and the distribution that it was drawn from."""
+
+    decision_id: str
+    action_id: str
+    probability: float = Field(description="Of the chosen action: the propensity.")
+    model_version: str | None
+    ranking: list[RankedAction] = Field(description="All candidates, the likeliest first; excluded ones have 0.")
+    modalities_used: list[str]
+    modalities_missing: list[str]
+    fallback_reason: Literal["no_model_yet", "model_unavailable"] | None
+    modality_importance: dict[str, float] | None
+
+
+class DecisionBatchAnswer(Answer):
+    """One answer or one problem a row, in the order of the request."""
+
+    decisions: list[DecisionAnswer | ProblemBody]
+
+
+class DecisionSummary(Answer):
+    """A decision in a list; `reward` is null until its window closes."""
+
+    decision_id: str
+    decided_at: Moment
+    action_id: str
+    probability: float
+    model_version: str | None
+    fallback_reason: str | None
+    deferred: bool
+    activated_at: Moment | None
+    served_action_id: str | None
+    reward: float | None
+
+
+class StoredFeedback(Answer):
+    """One event about a decision; late where it came after the window, so that the reward leaves it out."""
+
+    feedback_id: str
+    metric: str
+    value: float | str
+    received_at: Moment
+    occurred_at: Moment | None
+    late: bool
+
+
+class DecisionDetail(DecisionAnswer):
+    """A decision with everything that came of it; `reward` is null until its window closes."""
+
+    decided_at: Moment
+    settings_revision: int
+    head_sequence: int
+    context: dict[str, object] = Field(description="As it was sent; media as `content_type` with `data` in base64.")
+    excluded_action_ids: list[str]
+    baseline_action_id: str | None
+    episode_id: str | None
+    previous_decision_id: str | None
+    subject_id: str | None
+    deferred: bool
+    activated_at: Moment | None
+    served_action_id: str | None
+    closes_at: Moment | None
+    feedback: list[StoredFeedback]
+    reward: float | None
+    sequence: int | None
+
+
+class ExperienceAnswer(Answer):
+    """A decision joined with its reward; `probability` is null where another action than the drawn one was served."""
+
+    sequence: int
+    decision_id: str
+    decided_at: Moment
+    closed_at: Moment
+    closed_by: Literal["feedback", "timeout"]
+    action_id: str
+    probability: float | None
+    reward: float
+    model_version: str | None
+
+
+class ActivationAnswer(Answer):
+    """The activation is durable."""
+
+    decision_id: str
+    activated_at: Moment
+
+
+class FeedbackAnswer(Answer):
+    """The events are durable; their ids are in the order of the request."""
+
+    accepted: int
+    feedback_ids: list[str]
+
+
+class TrainingRunAnswer(Answer):
+    """One making of a model version; `succeeded` means that its version serves."""
+
+    training_run_id: str
+    kind: RunKind
+    status: RunStatus
+    requested_at: Moment
+    started_at: Moment | None
+    finished_at: Moment | None
+    progress: float = Field(description="From 0 to 1.")
+    loss: float | None
+    steps: int
+    model_version: str | None
+    detail: str | None
+
+
+class ModelVersionAnswer(Answer):
+    """A model version with its lineage."""
+
+    version: str
+    status: Literal["ready", "rejected"]
+    aliases: list[str]
+    parent: str | None
+    covers_sequence: int = Field(description="The last experience that its head statistics rest on.")
+    settings_revision: int
+    training_run_id: str
+    created_at: Moment
+    metrics: dict[str, float | str | None]
+
+
+class PartAnswer(Answer):
+    """One file of weights."""
+
+    sha256: str
+    bytes: int | None = Field(description="Null where the file is gone.")
+
+
+class ModelVersionDetail(ModelVersionAnswer):
+    """A model version with what it is made of."""
+
+    parts: dict[str, PartAnswer]
+    architecture: dict[str, object]
+    settings: dict[str, object] = Field(description="The loop's settings that it was trained under.")
+    code_version: str
+
+
+class MediaAnswer(Answer):
+    """Stored bytes; a context refers to them by `media_id`."""
+
+    media_id: str = Field(description="SHA-256 of the bytes.")
+    content_type: str
+    size: int
+
+
+class KeyAnswer(Answer):
+    """A key, without the key itself."""
+
+    key_id: str
+    role: Role
+    created_at: Moment
+    revoked_at: Moment | None
+
+
+class NewKeyAnswer(KeyAnswer):
+    """A key that was just made: it is shown this once."""
+
+    key: str
+
+
+class AuditAnswer(Answer):
+    """Who did what to which object."""
+
+    audit_id: str
+    at: Moment
+    key_id: str
+    verb: str
+    object: str
+
+
+class RewardEstimate(Answer):
+    """Mean of the joined rewards with its 95 % interval; the interval is null below two experiences."""
+
+    experiences: int
+    mean: float
+    interval: Interval | None
+    closed_by_timeout: int
+
+
+class VersionReward(RewardEstimate):
+    """What the decisions of one model version earned; null: no version decided."""
+
+    model_version: str | None
+
+
+class RewardBucket(Answer):
+    """A stretch of the reward curve."""
+
+    first_sequence: int
+    last_sequence: int
+    count: int
+    mean: float
+    last_decided_at: Moment
+    model_version: str | None = Field(description="The one that made most of its decisions; null: no version did.")
+
+
+class StatisticsAnswer(Answer):
+    """What a loop has gathered and earned, as far as the joiner has read the log."""
+
+    decisions: int
+    feedback: int
+    experiences: int
+    late_feedback: int
+    dangling_feedback: int
+    duplicate_decisions: int
+    conflicting_decisions: int
+    duplicate_feedback: int
+    duplicate_activations: int
+    dead_letters: int
+    head_sequence: int = Field(description="The last experience that decisions may rest on.")
+    joiner_lag: dict[str, int] = Field(description="Events of each topic, of all loops, that the joiner has not read.")
+    share_closed_by_timeout: float
+    reward: RewardEstimate | None
+    reward_by_version: list[VersionReward]
+    reward_curve: list[RewardBucket]
+    warnings: list[str]

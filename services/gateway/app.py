@@ -1,0 +1,92 @@
+"""The application: its routes, and what runs beside them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from services.gateway.answers import ProblemBody
+from services.gateway.bodies import (
+    ActivationRequest,
+    DecisionBatch,
+    DecisionRequest,
+    FeedbackRequest,
+    KeyRequest,
+    TrainingRunRequest,
+)
+from services.gateway.documentation import DESCRIPTION, DocumentedApi
+from services.gateway.parts import Parts
+from services.gateway.problems import handle_error
+from services.gateway.routes import (
+    audit,
+    decisions,
+    feedback,
+    health,
+    keys,
+    loops,
+    media,
+    models,
+    statistics,
+    training_runs,
+)
+from shared.loop_settings import LoopSettings
+
+# In the order in which they are matched: the busiest first.
+ROUTERS: Final = (
+    decisions.deciding,
+    feedback.router,
+    decisions.reading,
+    statistics.router,
+    loops.router,
+    training_runs.router,
+    models.router,
+    media.router,
+    keys.router,
+    audit.router,
+    health.router,
+)
+BODIES: Final = (
+    ActivationRequest,
+    DecisionBatch,
+    DecisionRequest,
+    FeedbackRequest,
+    KeyRequest,
+    LoopSettings,
+    ProblemBody,
+    TrainingRunRequest,
+)
+
+
+def create_app(parts: Parts, refresh_interval: float = 1.0, models_interval: float = 0.25) -> FastAPI:
+    """The gateway over its parts; it keeps them fresh while it runs, and closes the appender and the log at its end."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        stop_refreshing = parts.directory.keep_fresh(refresh_interval)
+        looking = asyncio.create_task(parts.models.keep_looking(models_interval))
+        yield
+        looking.cancel()
+        stop_refreshing()
+        parts.appender.close()
+        parts.event_log.close()
+
+    app = DocumentedApi(
+        BODIES,
+        title="Rewardloop",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    app.state.parts = parts
+    for error in (HTTPException, RequestValidationError):
+        app.add_exception_handler(error, handle_error)
+    for router in ROUTERS:
+        # Not `include_router`: it would match each request anew against each router.
+        app.router.routes.extend(router.routes)
+    return app

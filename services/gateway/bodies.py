@@ -1,0 +1,178 @@
+"""What requests hold. Strict: a number in quotes is a text, and an unknown field is an error."""
+
+import re
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from services.gateway.moments import moment_of
+from shared.loop_settings import MAX_ACTIONS, MAX_AMOUNT, ActionId, ActionSettings
+from shared.security import Role
+
+MAX_BATCH: Final = 256
+MAX_FEEDBACK: Final = 1000
+
+ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+Id = Annotated[
+    str,
+    Field(
+        pattern=f"^{ID.pattern}$",
+        description="1 to 128 letters, digits, `.`, `_`, `:` or `-`; a UUIDv7 is made where it is left out.",
+    ),
+]
+Reference = Annotated[str, Field(pattern=f"^{ID.pattern}$")]
+
+MEDIA_SCHEMA: Final = {
+    "oneOf": [
+        {
+            "type": "object",
+            "properties": {
+                "data": {"type": "string", "contentEncoding": "base64"},
+                "content_type": {"type": "string", "examples": ["image/png", "audio/wav"]},
+            },
+            "required": ["data"],
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "properties": {"media_id": {"type": "string", "pattern": "^[0-9a-f]{64}$"}},
+            "required": ["media_id"],
+            "additionalProperties": False,
+        },
+    ]
+}
+CONTEXT_SCHEMA: Final = {
+    "type": "object",
+    "description": "Modality name → value; any subset of the loop's modalities, null for one that is missing. "
+    'text: a string. image, audio: `{"data": base64, "content_type"}`, or `{"media_id"}` of bytes sent to /v1/media. '
+    "tabular: a flat object of numbers, words and flags. embedding: a list of numbers.",
+    "additionalProperties": {
+        "anyOf": [
+            {"type": "string", "title": "text"},
+            {"title": "image or audio", **MEDIA_SCHEMA},
+            {
+                "type": "object",
+                "title": "tabular",
+                "additionalProperties": {"type": ["number", "string", "boolean", "null"]},
+            },
+            {"type": "array", "title": "embedding", "items": {"type": "number"}},
+            {"type": "null", "title": "missing"},
+        ]
+    },
+}
+
+Context = Annotated[dict[str, object], WithJsonSchema(CONTEXT_SCHEMA)]
+
+
+class Body(BaseModel):
+    """A request's body."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DecisionRequest(Body):
+    """What to decide on."""
+
+    decision_id: Id | None = None
+    context: Context = Field(default_factory=dict)
+    actions: list[ActionSettings] | None = Field(
+        default=None, max_length=MAX_ACTIONS, description="The candidates; may be left out where the loop lists them."
+    )
+    excluded_action_ids: list[ActionId] = Field(
+        default_factory=list, max_length=MAX_ACTIONS, description="Candidates that may not be chosen now."
+    )
+    baseline_action_id: ActionId | None = Field(
+        default=None, description="What the product would do by itself: it is chosen where no model can be reached."
+    )
+    episode_id: Reference | None = None
+    previous_decision_id: Reference | None = None
+    subject_id: str | None = Field(default=None, min_length=1, max_length=256, description="Whom it is decided for.")
+    deferred: bool = Field(
+        default=False, description="True: the window of the reward starts when the decision is activated."
+    )
+    explain: Literal[False] = Field(default=False, description="Modality importance of one decision: not there yet.")
+
+
+class DecisionBatch(Body):
+    """Up to 256 decisions of one loop."""
+
+    # Each row is checked by itself, so that one row's error is its own.
+    decisions: Annotated[
+        list[object],
+        WithJsonSchema(
+            {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": MAX_BATCH,
+                "items": {"$ref": "#/components/schemas/DecisionRequest"},
+            }
+        ),
+    ] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+class ActivationRequest(Body):
+    """A deferred decision was shown."""
+
+    served_action_id: ActionId | None = Field(
+        default=None, description="What was shown, where it was another action than the drawn one."
+    )
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool | int | float):
+        return float(value)
+    if isinstance(value, str):
+        raise PydanticCustomError(
+            "text_feedback", "A text as feedback needs a reward that turns it into a number: the loop has none"
+        )
+    raise PydanticCustomError("not_a_number", "A value is a number, true or false")
+
+
+def _moment(value: object) -> int | None:
+    """Microseconds since 1970."""
+    if value is None:
+        return None
+    try:
+        return moment_of(value if isinstance(value, str) else "")
+    except ValueError:
+        raise PydanticCustomError(
+            "not_a_moment", "A time is written in ISO 8601 with its offset: 2026-11-23T14:05:00Z"
+        ) from None
+
+
+class FeedbackRequest(Body):
+    """One event about a decision."""
+
+    decision_id: Reference
+    feedback_id: Id | None = None
+    metric: str = Field(description="One of the metrics of the loop's reward.", examples=["click"])
+    value: Annotated[
+        float,
+        BeforeValidator(_number),
+        Field(ge=-MAX_AMOUNT, le=MAX_AMOUNT),
+        WithJsonSchema(
+            {
+                "type": ["number", "boolean"],
+                "minimum": -MAX_AMOUNT,
+                "maximum": MAX_AMOUNT,
+                "description": "True counts 1, false 0.",
+                "examples": [1],
+            }
+        ),
+    ]
+    occurred_at: Annotated[
+        int | None,
+        BeforeValidator(_moment),
+        WithJsonSchema({"type": ["string", "null"], "format": "date-time", "description": "By the product's clock."}),
+    ] = None
+
+
+class TrainingRunRequest(Body):
+    """A fine-tune on everything that was acknowledged so far."""
+
+
+class KeyRequest(Body):
+    """A new key of the caller's tenant."""
+
+    role: Role = Field(description="`decide` and `feedback` allow just that; `manage` allows everything.")

@@ -1,0 +1,50 @@
+"""Which actions a decision chooses from."""
+
+from collections.abc import Sequence
+
+from services.gateway.bodies import DecisionRequest
+from services.gateway.directory import ServedLoop
+from services.gateway.problems import Problem, ProblemType
+from shared.domain import Action
+
+
+def candidates_of(served: ServedLoop, request: DecisionRequest) -> tuple[Sequence[Action], list[int], int | None]:
+    """The candidates, the positions of those that are excluded, and the baseline's position.
+
+    Raises:
+        Problem: there are none, two have one id, all are excluded, or an id is none of theirs.
+    """
+    actions = _actions(served, request)
+    positions = {action.id: position for position, action in enumerate(actions)}
+    excluded = sorted(
+        {
+            _position(positions, action_id, f"excluded_action_ids.{index}")
+            for index, action_id in enumerate(request.excluded_action_ids)
+        }
+    )
+    if len(excluded) == len(actions):
+        raise Problem(ProblemType.EVERY_ACTION_EXCLUDED, "Leave at least one.", "excluded_action_ids")
+    baseline = request.baseline_action_id
+    return actions, excluded, None if baseline is None else _position(positions, baseline, "baseline_action_id")
+
+
+def _actions(served: ServedLoop, request: DecisionRequest) -> Sequence[Action]:
+    if request.actions is None:
+        if not served.actions:
+            raise Problem(ProblemType.NO_ACTIONS, "The loop lists none, so each decision brings its own.", "actions")
+        return served.actions
+    if not request.actions:
+        raise Problem(ProblemType.NO_ACTIONS, "Send at least one, or leave `actions` out.", "actions")
+    seen: set[str] = set()
+    for index, action in enumerate(request.actions):
+        if action.id in seen:
+            raise Problem(ProblemType.DUPLICATE_ACTION, f"{action.id!r} stands here again.", f"actions.{index}.id")
+        seen.add(action.id)
+    return [Action(action.id, action.features) for action in request.actions]
+
+
+def _position(positions: dict[str, int], action_id: str, field: str) -> int:
+    position = positions.get(action_id)
+    if position is None:
+        raise Problem(ProblemType.UNKNOWN_ACTION, f"{action_id!r} is none of the candidates.", field)
+    return position

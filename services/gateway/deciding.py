@@ -1,0 +1,127 @@
+"""The whole of a decision: seen before, drafted, chosen, logged, answered."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import orjson
+from uuid_utils import uuid7
+
+from services.gateway.appending import Appender
+from services.gateway.bodies import DecisionRequest
+from services.gateway.candidates import candidates_of
+from services.gateway.context import context_of, media_ids
+from services.gateway.directory import ServedLoop
+from services.gateway.idempotency import DecidedBefore, RecentAnswers, conflict, request_sha256
+from services.gateway.parsing import validated
+from services.gateway.pipeline import Draft, Pipeline
+from services.gateway.problems import as_problem
+from services.gateway.ranking import answer_of
+from services.gateway.repository import DecisionKey
+from services.gateway.storage import Storage
+from shared.domain import INLINE_BYTES, Clock, ContextValue, Decision, Media
+from shared.events import DECISIONS, decision_record
+from shared.loop_settings import Loop
+from shared.security import draw_seed
+
+
+@dataclass(frozen=True, slots=True)
+class Decider:
+    """Makes decisions. `on_decided` is told each one that was made, once it is durable."""
+
+    pipeline: Pipeline
+    appender: Appender
+    storage: Storage
+    recent: RecentAnswers
+    before: DecidedBefore
+    draw_secret: bytes
+    clock: Clock
+    on_decided: Callable[[Decision], None]
+
+    async def decide(self, served: ServedLoop, body: object) -> bytes:
+        """The answer to one request, as JSON, once the decision is durable.
+
+        Raises:
+            Problem: the request is not valid, or its id was used for another one.
+        """
+        request = validated(DecisionRequest, body)
+        sha256 = request_sha256(body)
+        decision_id = request.decision_id or str(uuid7())
+        key = (served.loop.tenant, served.loop.loop_id, decision_id)
+        return await self.recent.once(key, sha256, partial(self._decide_once, served, request, key, sha256))
+
+    async def decide_row(self, served: ServedLoop, body: object) -> bytes:
+        """The answer to one request of a batch, or its problem, as JSON."""
+        try:
+            return await self.decide(served, body)
+        except Exception as error:  # noqa: BLE001 - one row's error is its own
+            return orjson.dumps(as_problem(error).body())
+
+    async def _decide_once(
+        self, served: ServedLoop, request: DecisionRequest, key: DecisionKey, sha256: bytes
+    ) -> bytes:
+        if request.decision_id is not None and (known := await self.before.get(key)) is not None:
+            if known.request_sha256 != sha256:
+                raise conflict()
+            return answer_of(known)
+        decision = await self._make(served, request, key, sha256)
+        await self.appender.append(DECISIONS, [decision_record(decision)])
+        self.on_decided(decision)
+        return answer_of(decision)
+
+    async def _make(self, served: ServedLoop, request: DecisionRequest, key: DecisionKey, sha256: bytes) -> Decision:
+        draft = await self._draft(served, request, key)
+        chosen = await self.pipeline.choose(draft)
+        loop = served.loop
+        return Decision(
+            tenant=loop.tenant,
+            loop_id=loop.loop_id,
+            decision_id=key[2],
+            decided_at=self.clock(),
+            context={name: await self._as_logged(value) for name, value in draft.context.items()},
+            actions=draft.actions,
+            action_id=draft.actions[chosen.position].id,
+            probability=float(chosen.probabilities[chosen.position]),
+            probabilities=chosen.probabilities,
+            seed=draft.seed,
+            settings_revision=loop.settings_revision,
+            request_sha256=sha256,
+            model_version=chosen.model_version,
+            head_sequence=chosen.head_sequence,
+            state=chosen.state,
+            scores=chosen.scores,
+            fallback_reason=chosen.fallback_reason,
+            modalities_used=chosen.modalities_used,
+            modalities_missing=[name for name in loop.settings.modalities if name not in draft.context],
+            excluded_action_ids=request.excluded_action_ids,
+            baseline_action_id=request.baseline_action_id,
+            episode_id=request.episode_id,
+            previous_decision_id=request.previous_decision_id,
+            subject_id=request.subject_id,
+            deferred=request.deferred,
+        )
+
+    async def _draft(self, served: ServedLoop, request: DecisionRequest, key: DecisionKey) -> Draft:
+        loop = served.loop
+        media_types = await self.storage.media_types(loop.tenant, media_ids(request.context))
+        actions, excluded, baseline = candidates_of(served, request)
+        return Draft(
+            loop=loop,
+            context=context_of(loop.settings.modalities, request.context, media_types),
+            actions=actions,
+            excluded=excluded,
+            baseline=baseline,
+            seed=draw_seed(_draw_key(loop, self.draw_secret), *key),
+        )
+
+    async def _as_logged(self, value: ContextValue) -> ContextValue:
+        """The value as its event holds it: what is large is durable in the artifact store first."""
+        if isinstance(value, Media) and value.data is not None and len(value.data) > INLINE_BYTES:
+            await self.storage.put(value.data)
+            return replace(value, data=None)
+        return value
+
+
+def _draw_key(loop: Loop, secret: bytes) -> bytes:
+    seed = loop.settings.exploration.seed
+    return secret if seed is None else str(seed).encode()

@@ -1,0 +1,57 @@
+"""Feedback: checked against the loop's reward, and logged."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+from uuid_utils import uuid7
+
+from services.gateway.bodies import MAX_FEEDBACK, FeedbackRequest
+from services.gateway.parsing import invalid_field, joined, validated
+from services.gateway.problems import Problem, ProblemType
+from shared.domain import Feedback
+from shared.loop_settings import Loop
+
+# Clocks differ; what lies further ahead was never seen.
+FURTHEST_AHEAD: Final = 24 * 3600 * 1_000_000
+
+EVENTS: Final = TypeAdapter(list[FeedbackRequest])
+
+
+def feedback_of(loop: Loop, body: object, now: int) -> list[Feedback]:
+    """The events of a body that holds one or a list of them; all are valid, or none is taken.
+
+    Raises:
+        Problem: names the field at fault, after its place in the list.
+    """
+    if not isinstance(body, list):
+        return [_event(loop, validated(FeedbackRequest, body), now, "")]
+    if not 1 <= len(body) <= MAX_FEEDBACK:
+        raise Problem(ProblemType.INVALID_FIELD, f"A list holds 1 to {MAX_FEEDBACK:,} events.")
+    return [_event(loop, event, now, str(index)) for index, event in enumerate(_requests(body))]
+
+
+def _requests(body: list[object]) -> Sequence[FeedbackRequest]:
+    try:
+        return EVENTS.validate_python(body)
+    except ValidationError as error:
+        raise invalid_field(error, body) from None
+
+
+def _event(loop: Loop, request: FeedbackRequest, now: int, at: str) -> Feedback:
+    metrics = loop.settings.reward.metrics
+    if request.metric not in metrics:
+        known = ", ".join(sorted(metrics))
+        raise Problem(ProblemType.UNKNOWN_METRIC, f"It has {known}.", joined(at, "metric"))
+    if request.occurred_at is not None and request.occurred_at > now + FURTHEST_AHEAD:
+        raise Problem(ProblemType.INVALID_FIELD, "It lies more than a day ahead.", joined(at, "occurred_at"))
+    return Feedback(
+        tenant=loop.tenant,
+        loop_id=loop.loop_id,
+        feedback_id=request.feedback_id or str(uuid7()),
+        decision_id=request.decision_id,
+        metric=request.metric,
+        value=request.value,
+        received_at=now,
+        occurred_at=request.occurred_at,
+    )

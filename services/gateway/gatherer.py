@@ -1,0 +1,82 @@
+"""Turns requests that come one by one into calls that carry many, so that a hop is paid once a batch."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+I = TypeVar("I")  # noqa: E741 - an item
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[I, R]):
+    item: I
+    result: asyncio.Future[R]
+
+
+class Gatherer(Generic[K, I, R]):
+    """For each key one call at a time: what came in the meantime goes together with the next one.
+
+    There is no timer. An item that finds no call under way goes at the event loop's next turn, with all others of its
+    key that came in this one.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[K, Sequence[I]], Awaitable[Sequence[R]]],
+        most: int = 64,
+        weigh: Callable[[I], int] | None = None,
+        most_weight: int = 16 * 1024 * 1024,
+    ) -> None:
+        """`call` gives one result an item, in order; it gets `most` items and their `most_weight` bytes at most."""
+        self._call = call
+        self._most = most
+        self._weigh = weigh
+        self._most_weight = most_weight
+        self._waiting: dict[K, deque[_Waiting[I, R]]] = {}
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def submit(self, key: K, item: I) -> R:
+        """The result of the item. What the call raises, each of its items raises."""
+        result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            waiting = self._waiting[key] = deque()
+            task = asyncio.create_task(self._empty(key, waiting))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+        waiting.append(_Waiting(item, result))
+        return await result
+
+    async def _empty(self, key: K, waiting: deque[_Waiting[I, R]]) -> None:
+        while batch := self._next_batch(waiting):
+            await self._answer(key, batch)
+        del self._waiting[key]
+
+    def _next_batch(self, waiting: deque[_Waiting[I, R]]) -> list[_Waiting[I, R]]:
+        batch: list[_Waiting[I, R]] = []
+        weight = 0
+        while waiting and len(batch) < self._most:
+            if waiting[0].result.done():  # its caller is gone
+                waiting.popleft()
+                continue
+            weight += self._weigh(waiting[0].item) if self._weigh else 0
+            if batch and weight > self._most_weight:
+                break
+            batch.append(waiting.popleft())
+        return batch
+
+    async def _answer(self, key: K, batch: Sequence[_Waiting[I, R]]) -> None:
+        try:
+            results = await self._call(key, [one.item for one in batch])
+        except Exception as error:  # noqa: BLE001 - it is raised where the results are awaited
+            for one in batch:
+                if not one.result.done():
+                    one.result.set_exception(error)
+            return
+        for one, result in zip(batch, results, strict=True):
+            if not one.result.done():
+                one.result.set_result(result)

@@ -1,0 +1,45 @@
+"""Loops: created, changed and deleted in the database, and at once in this gateway's memory."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from services.gateway.directory import Directory
+from services.gateway.repository import add_audit, delete_loop, save_loop
+from services.gateway.training import Enqueue, tell_trainer
+from shared.db.engine import write_session
+from shared.domain import Clock
+from shared.loop_settings import Loop, LoopSettings
+from shared.registry.training_runs import request_run
+from shared.security import ApiKey
+
+
+@dataclass(frozen=True, slots=True)
+class Loops:
+    """Every call blocks on the database."""
+
+    engine: Engine
+    directory: Directory
+    enqueue: Enqueue
+    clock: Clock
+
+    def put(self, caller: ApiKey, loop_id: str, settings: LoopSettings) -> tuple[Loop, bool]:
+        """The loop, and whether it is new; a new one gets its first version made."""
+        now, run = self.clock(), None
+        with write_session(self.engine) as session:
+            loop, created = save_loop(session, caller.tenant, loop_id, settings, now)
+            if created:
+                run = request_run(session, caller.tenant, loop_id, "initialise", {}, now)
+            verb = "create" if created else "change"
+            add_audit(session, caller.tenant, caller.key_id, verb, f"loops/{loop_id}", now)
+        if run is not None:
+            tell_trainer(self.enqueue, run)
+        self.directory.refresh()
+        return loop, created
+
+    def delete(self, caller: ApiKey, loop_id: str) -> None:
+        """Removes the loop with all its decisions, feedback, experiences and versions."""
+        with write_session(self.engine) as session:
+            delete_loop(session, caller.tenant, loop_id)
+            add_audit(session, caller.tenant, caller.key_id, "delete", f"loops/{loop_id}", self.clock())
+        self.directory.refresh()

@@ -1,0 +1,59 @@
+"""What the gateway counts. Labels are routes, methods, statuses and reasons: no ids, so that the series stay few."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.gateway.model_services import STAGES, ModelServices
+from shared.domain import Decision
+
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Metrics:
+    """The gateway's series, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Histogram(
+            "rewardloop_gateway_request_seconds",
+            "Time to answer.",
+            ("route", "method", "status"),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._decisions = Counter(
+            "rewardloop_gateway_decisions",
+            "Decisions made, by why no model version decided (none: one did).",
+            ("fallback_reason",),
+            registry=self.registry,
+        )
+        self._feedback = Counter("rewardloop_gateway_feedback", "Feedback taken.", registry=self.registry)
+        self._directory_age = Gauge(
+            "rewardloop_gateway_directory_age_seconds",
+            "Since loops, aliases and keys were read.",
+            registry=self.registry,
+        )
+        self._versions = Gauge(
+            "rewardloop_gateway_loaded_versions",
+            "Model versions that a service says it has; -1: it does not answer.",
+            ("stage",),
+            registry=self.registry,
+        )
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        self._requests.labels(route, method, str(status)).observe(seconds)
+
+    def decided(self, decision: Decision) -> None:
+        self._decisions.labels(decision.fallback_reason or "none").inc()
+
+    def took_feedback(self, events: int) -> None:
+        self._feedback.inc(events)
+
+    def watch_directory(self, age_seconds: float) -> None:
+        self._directory_age.set(age_seconds)
+
+    def watch_models(self, models: ModelServices) -> None:
+        for stage in STAGES:
+            loaded = models.loaded[stage]
+            self._versions.labels(stage).set(-1 if loaded is None else len(loaded))

@@ -1,0 +1,256 @@
+"""The model services as the gateway sees them: what they have loaded, and their three calls, in batches."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol, TypeVar
+
+import grpc
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from shared import wire
+from shared.domain import Action, Context, Doubles, Floats, ModelRef, Scores
+from shared.loop_settings import LoopSettings
+from shared.pb.encoding.v1 import encoding_pb2
+from shared.pb.encoding.v1.encoding_pb2_grpc import EncodingServiceStub
+from shared.pb.fusion.v1 import fusion_pb2
+from shared.pb.fusion.v1.fusion_pb2_grpc import FusionServiceStub
+from shared.pb.policy.v1 import policy_pb2
+from shared.pb.policy.v1.policy_pb2_grpc import PolicyServiceStub
+from shared.pb.serving.v1 import serving_pb2
+from shared.pb.serving.v1.serving_pb2_grpc import ModelServiceStub
+
+log: Final = structlog.get_logger(__name__)
+
+Stage = Literal["encoding", "fusion", "policy"]
+STAGES: Final[tuple[Stage, ...]] = ("encoding", "fusion", "policy")
+RequestT = TypeVar("RequestT", contravariant=True)
+ResponseT = TypeVar("ResponseT", covariant=True)
+AnswerT = TypeVar("AnswerT")
+
+
+class Rpc(Protocol[RequestT, ResponseT]):
+    """One method of a gRPC stub."""
+
+    def __call__(self, request: RequestT, /, *, timeout: float) -> Awaitable[ResponseT]: ...
+
+
+class NotLoadedError(Exception):
+    """A service does not have the version (any more)."""
+
+
+class ModelsUnavailableError(Exception):
+    """A service did not answer, or not with what its contract promises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rpcs:
+    """Everything that the gateway calls."""
+
+    list_models: Mapping[Stage, Rpc[serving_pb2.ListModelsRequest, serving_pb2.ListModelsResponse]]
+    encode: Rpc[encoding_pb2.EncodeRequest, encoding_pb2.EncodeResponse]
+    fuse: Rpc[fusion_pb2.FuseRequest, fusion_pb2.FuseResponse]
+    decide: Rpc[policy_pb2.DecideRequest, policy_pb2.DecideResponse]
+
+    @classmethod
+    def over(cls, channels: Mapping[Stage, grpc.aio.Channel]) -> "Rpcs":
+        return cls(
+            list_models={stage: ModelServiceStub(channel).ListModels for stage, channel in channels.items()},
+            encode=EncodingServiceStub(channels["encoding"]).Encode,
+            fuse=FusionServiceStub(channels["fusion"]).Fuse,
+            decide=PolicyServiceStub(channels["policy"]).Decide,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One context: modalities M, embeddings [M, D], present [M], and its A actions' embeddings [A, G]."""
+
+    modalities: Sequence[str]
+    embeddings: Floats
+    present: NDArray[np.bool_]
+    action_embeddings: Floats | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A context value that encoding could not read."""
+
+    modality: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What policy chooses from: the state [S], A action ids with their embeddings [A, G], and the draw's seed."""
+
+    state: Floats
+    action_ids: Sequence[str]
+    excluded: Sequence[int]
+    action_embeddings: Floats | None
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The drawn position, and what it was drawn from; float64 [A]."""
+
+    position: int
+    probabilities: Doubles
+    scores: Scores
+    head_sequence: int
+
+
+class ModelServices:
+    """Knows which versions all three services have, and calls them under a deadline each."""
+
+    def __init__(self, rpcs: Rpcs, stage_timeout: float, list_timeout: float) -> None:
+        self._rpcs = rpcs
+        self._stage_timeout = stage_timeout
+        self._list_timeout = list_timeout
+        # None: the service does not answer.
+        self.loaded: dict[Stage, frozenset[ModelRef] | None] = dict.fromkeys(STAGES)
+
+    @property
+    def answer(self) -> bool:
+        """Whether all of them answered when last asked."""
+        return None not in self.loaded.values()
+
+    def have(self, ref: ModelRef) -> bool:
+        """Whether all of them had the version when last asked."""
+        return all(refs is not None and ref in refs for refs in self.loaded.values())
+
+    async def look(self) -> None:
+        """Asks all of them what they have loaded."""
+        await asyncio.gather(*map(self._look_at, STAGES))
+
+    async def keep_looking(self, interval: float) -> None:
+        """Looks again and again, until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(interval)
+
+    async def _look_at(self, stage: Stage) -> None:
+        before = self.loaded[stage]
+        try:
+            rpc = self._rpcs.list_models[stage]
+            answer = await rpc(serving_pb2.ListModelsRequest(), timeout=self._list_timeout)
+            self.loaded[stage] = frozenset(map(wire.model_ref_from_pb, answer.models))
+        except grpc.aio.AioRpcError as error:
+            self.loaded[stage] = None
+            if before is not None:
+                log.warning("service does not answer", stage=stage, code=error.code().name)
+
+    async def encode(
+        self, ref: ModelRef, contexts: Sequence[Context], actions: Sequence[Sequence[Action]]
+    ) -> list[Encoded | Refused]:
+        """One result a context; `actions` are empty where the version does not read them."""
+        request = encoding_pb2.EncodeRequest(
+            model=wire.model_ref_to_pb(ref),
+            contexts=map(wire.context_to_pb, contexts),
+            actions=[wire.action_to_pb(action) for row in actions for action in row],
+        )
+        return await _answered(
+            self._rpcs.encode(request, timeout=self._stage_timeout),
+            lambda answer: _encoded(answer, [len(row) for row in actions]),
+        )
+
+    async def fuse(self, ref: ModelRef, rows: Sequence[Encoded]) -> list[Floats]:
+        """The states [S]."""
+        request = fusion_pb2.FuseRequest(
+            model=wire.model_ref_to_pb(ref),
+            embeddings=wire.tensor_to_pb(np.stack([row.embeddings for row in rows])),
+            present=wire.tensor_to_pb(np.stack([row.present for row in rows])),
+        )
+        return await _answered(
+            self._rpcs.fuse(request, timeout=self._stage_timeout),
+            lambda answer: list(_of_length(wire.floats_from_pb(answer.states, 2), len(rows))),
+        )
+
+    async def decide(self, ref: ModelRef, settings: LoopSettings, rows: Sequence[Candidates]) -> list[Choice]:
+        """One choice a row, under the loop's exploration."""
+        embeddings = [row.action_embeddings for row in rows if row.action_embeddings is not None]
+        request = policy_pb2.DecideRequest(
+            model=wire.model_ref_to_pb(ref),
+            exploration=_exploration_to_pb(settings),
+            states=wire.tensor_to_pb(np.stack([row.state for row in rows])),
+            candidates=[policy_pb2.Candidates(action_ids=row.action_ids, excluded=row.excluded) for row in rows],
+            action_embeddings=wire.tensor_to_pb(np.concatenate(embeddings)) if embeddings else None,
+            seeds=[row.seed for row in rows],
+        )
+        return await _answered(
+            self._rpcs.decide(request, timeout=self._stage_timeout), lambda answer: _choices(answer, rows)
+        )
+
+
+async def _answered(call: Awaitable[ResponseT], decode: Callable[[ResponseT], AnswerT]) -> AnswerT:
+    """The decoded answer; a service that fails or breaks its contract is one that is not available."""
+    try:
+        return decode(await call)
+    except grpc.aio.AioRpcError as error:
+        if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
+            raise NotLoadedError from error
+        log.warning("service call failed", code=error.code().name)
+        raise ModelsUnavailableError from error
+    except wire.WireError as error:
+        log.warning("service breaks its contract", reason=str(error))
+        raise ModelsUnavailableError from error
+
+
+def _encoded(answer: encoding_pb2.EncodeResponse, counts: Sequence[int]) -> list[Encoded | Refused]:
+    embeddings = _of_length(wire.floats_from_pb(answer.embeddings, 3), len(counts))
+    present = _of_length(wire.tensor_from_pb(answer.present, "bool", 2).astype(np.bool_, copy=False), len(counts))
+    rows: list[Encoded | Refused] = []
+    if answer.HasField("action_embeddings"):
+        of_actions = _of_length(wire.floats_from_pb(answer.action_embeddings, 2), sum(counts))
+        by_row: Sequence[Floats | None] = np.split(of_actions, np.cumsum(counts)[:-1])
+    else:
+        by_row = [None] * len(counts)
+    names = list(answer.modalities)
+    rows.extend(Encoded(names, *row) for row in zip(embeddings, present, by_row, strict=True))
+    for refusal in answer.refusals:
+        if not 0 <= refusal.row < len(rows):
+            raise wire.WireError("a row was refused that was never sent")
+        rows[refusal.row] = Refused(refusal.modality, refusal.reason)
+    return rows
+
+
+def _choices(answer: policy_pb2.DecideResponse, rows: Sequence[Candidates]) -> list[Choice]:
+    counts = [len(row.action_ids) for row in rows]
+    columns = [
+        _of_length(wire.doubles_from_pb(tensor), sum(counts))
+        for tensor in (answer.probabilities, answer.expected_rewards, answer.variances, answer.outcome_variances)
+    ]
+    if not all(np.isfinite(column).all() for column in columns):
+        raise wire.WireError("scores or probabilities are not finite")
+    drawn = _of_length(wire.tensor_from_pb(answer.drawn, "int64", 1), len(rows)).tolist()
+    splits = [np.split(column, np.cumsum(counts)[:-1]) for column in columns]
+    choices = []
+    for position, count, probabilities, *scores in zip(drawn, counts, *splits, strict=True):
+        if not 0 <= position < count or not 0 < probabilities[position] <= 1:
+            raise wire.WireError("an action was drawn that has no probability")
+        choices.append(Choice(position, probabilities, Scores(*scores), answer.head_sequence))
+    return choices
+
+
+def _exploration_to_pb(settings: LoopSettings) -> policy_pb2.Exploration:
+    exploration, (low, high) = settings.exploration, settings.reward.range
+    return policy_pb2.Exploration(
+        strategy=exploration.strategy,
+        epsilon=exploration.epsilon,
+        temperature=exploration.temperature,
+        floor=exploration.floor,
+        reward_low=low,
+        reward_high=high,
+    )
+
+
+ArrayT = TypeVar("ArrayT", bound=NDArray[np.generic])
+
+
+def _of_length(array: ArrayT, length: int) -> ArrayT:
+    if len(array) != length:
+        raise wire.WireError(f"a tensor has {len(array)} rows, expected {length}")
+    return array

@@ -1,0 +1,87 @@
+"""What the application is made of."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from services.gateway.appending import Appender
+from services.gateway.deciding import Decider
+from services.gateway.directory import Directory
+from services.gateway.idempotency import DecidedBefore, RecentAnswers
+from services.gateway.loops import Loops
+from services.gateway.metrics import Metrics
+from services.gateway.model_services import ModelServices, Rpcs
+from services.gateway.pipeline import Pipeline
+from services.gateway.serving import Serving
+from services.gateway.settings import GatewaySettings
+from services.gateway.storage import Storage
+from services.gateway.training import Enqueue, Training
+from shared.domain import Clock
+from shared.eventlog import EventLog
+from shared.registry.artifacts import ArtifactStore
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that the routes use."""
+
+    engine: Engine
+    event_log: EventLog
+    directory: Directory
+    models: ModelServices
+    decider: Decider
+    appender: Appender
+    storage: Storage
+    loops: Loops
+    training: Training
+    metrics: Metrics
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything outside: a test brings its own."""
+
+    engine: Engine
+    event_log: EventLog
+    artifacts: ArtifactStore
+    rpcs: Rpcs
+    enqueue: Enqueue
+    draw_secret: bytes
+    clock: Clock
+
+
+def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
+    """The parts over the ports; needs no event loop and starts nothing."""
+    engine, clock = ports.engine, ports.clock
+    directory = Directory(engine, ports.artifacts.get, clock)
+    models = ModelServices(ports.rpcs, settings.stage_timeout, settings.models_timeout)
+    serving = Serving(directory, models)
+    appender = Appender(ports.event_log, topics=2)
+    storage = Storage(ports.artifacts, engine, clock)
+    metrics = Metrics()
+    looking_up = ThreadPoolExecutor(1, thread_name_prefix="decided-before")
+    decider = Decider(
+        pipeline=Pipeline(serving, models),
+        appender=appender,
+        storage=storage,
+        recent=RecentAnswers(settings.recent_answers_bytes),
+        before=DecidedBefore(engine, looking_up, settings.lookup_timeout),
+        draw_secret=ports.draw_secret,
+        clock=clock,
+        on_decided=metrics.decided,
+    )
+    return Parts(
+        engine=engine,
+        event_log=ports.event_log,
+        directory=directory,
+        models=models,
+        decider=decider,
+        appender=appender,
+        storage=storage,
+        loops=Loops(engine, directory, ports.enqueue, clock),
+        training=Training(engine, ports.event_log, serving, ports.enqueue, clock),
+        metrics=metrics,
+        clock=clock,
+    )

@@ -1,0 +1,133 @@
+"""A decision's way through encoding, fusion and policy, together with those that wait for the same version."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import compress
+
+from services.gateway.fallback import FallbackReason, fall_back
+from services.gateway.gatherer import Gatherer
+from services.gateway.model_services import (
+    Candidates,
+    Choice,
+    Encoded,
+    ModelServices,
+    ModelsUnavailableError,
+    NotLoadedError,
+    Refused,
+)
+from services.gateway.problems import Problem, ProblemType
+from services.gateway.serving import Serving
+from shared.domain import Action, ContextValue, Doubles, Floats, Media, ModelRef, Scores
+from shared.loop_settings import Loop, LoopSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What there is to decide on; `excluded` and `baseline` are positions in `actions`."""
+
+    loop: Loop
+    context: Mapping[str, ContextValue]
+    actions: Sequence[Action]
+    excluded: Sequence[int]
+    baseline: int | None
+    seed: int
+
+    @property
+    def allowed(self) -> list[bool]:
+        """[A]: which actions may be chosen."""
+        excluded = set(self.excluded)
+        return [position not in excluded for position in range(len(self.actions))]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What was drawn, and everything that it rests on."""
+
+    position: int
+    probabilities: Doubles
+    model_version: int | None = None
+    head_sequence: int = 0
+    state: Floats | None = None
+    scores: Scores | None = None
+    fallback_reason: FallbackReason | None = None
+    modalities_used: Sequence[str] = ()
+
+
+class Pipeline:
+    """One gatherer a stage, so that a batch is encoded while the one before it is decided."""
+
+    def __init__(self, serving: Serving, models: ModelServices) -> None:
+        self._serving = serving
+        self._models = models
+        self._encoding = Gatherer(self._encode, weigh=_size)
+        self._fusion = Gatherer(models.fuse)
+        self._policy = Gatherer(self._decide)
+
+    async def choose(self, draft: Draft) -> Chosen:
+        """By the version that serves; with the champion where it is gone; by fallback where none can.
+
+        Raises:
+            Problem: a context value cannot be read.
+        """
+        picked = self._serving.pick(draft.loop)
+        if not isinstance(picked, ModelRef):
+            return _fall_back(draft, picked)
+        try:
+            return await self._choose_with(picked, draft)
+        except NotLoadedError:
+            return await self._choose_with_champion(draft)
+        except ModelsUnavailableError:
+            return _fall_back(draft, "model_unavailable")
+
+    async def _choose_with_champion(self, draft: Draft) -> Chosen:
+        champion = self._serving.champion(draft.loop)
+        if champion is not None:
+            with suppress(NotLoadedError, ModelsUnavailableError):
+                return await self._choose_with(champion, draft)
+        return _fall_back(draft, "model_unavailable")
+
+    async def _choose_with(self, ref: ModelRef, draft: Draft) -> Chosen:
+        encoded = await self._encoding.submit(ref, draft)
+        if isinstance(encoded, Refused):
+            raise Problem(ProblemType.UNREADABLE_VALUE, f"It is {encoded.reason}.", f"context.{encoded.modality}")
+        state = await self._fusion.submit(ref, encoded)
+        candidates = Candidates(
+            state=state,
+            action_ids=[action.id for action in draft.actions],
+            excluded=draft.excluded,
+            action_embeddings=encoded.action_embeddings,
+            seed=draft.seed,
+        )
+        key = (ref, draft.loop.settings_revision)
+        choice = await self._policy.submit(key, (draft.loop.settings, candidates))
+        return Chosen(
+            position=choice.position,
+            probabilities=choice.probabilities,
+            model_version=ref.version,
+            head_sequence=choice.head_sequence,
+            state=state,
+            scores=choice.scores,
+            modalities_used=list(compress(encoded.modalities, encoded.present)),
+        )
+
+    async def _encode(self, ref: ModelRef, drafts: Sequence[Draft]) -> list[Encoded | Refused]:
+        reads_actions = self._serving.reads_actions(ref)
+        actions = [draft.actions if reads_actions else () for draft in drafts]
+        return await self._models.encode(ref, [draft.context for draft in drafts], actions)
+
+    async def _decide(self, key: tuple[ModelRef, int], rows: Sequence[tuple[LoopSettings, Candidates]]) -> list[Choice]:
+        # All rows are under one revision of the settings.
+        return await self._models.decide(key[0], rows[0][0], [candidates for _, candidates in rows])
+
+
+def _fall_back(draft: Draft, reason: FallbackReason) -> Chosen:
+    position, probabilities = fall_back(reason, draft.allowed, draft.baseline, draft.seed)
+    return Chosen(position, probabilities, fallback_reason=reason)
+
+
+def _size(draft: Draft) -> int:
+    """Bytes that encoding is sent, about: what is not counted here is small."""
+    return sum(
+        len(value.data or b"") if isinstance(value, Media) else 4 * len(value) for value in draft.context.values()
+    )

@@ -1,0 +1,61 @@
+"""A decision as the product gets it."""
+
+import orjson
+
+from shared.db.statistics import Z_95
+from shared.domain import Decision, Doubles, Scores
+
+
+def answer_of(decision: Decision) -> bytes:
+    """The answer as JSON; a function of the decision alone, so that a repeated request gets the same bytes."""
+    return orjson.dumps(answer_members(decision))
+
+
+def answer_members(decision: Decision) -> dict[str, object]:
+    return {
+        "decision_id": decision.decision_id,
+        "action_id": decision.action_id,
+        "probability": decision.probability,
+        "model_version": None if decision.model_version is None else str(decision.model_version),
+        "ranking": _ranking(decision),
+        "modalities_used": decision.modalities_used,
+        "modalities_missing": decision.modalities_missing,
+        "fallback_reason": decision.fallback_reason,
+        "modality_importance": None,
+    }
+
+
+def _ranking(decision: Decision) -> list[dict[str, object]]:
+    """Every candidate, the likeliest first; of equally likely ones the best first."""
+    probabilities = decision.probabilities.tolist()
+    rows = list(zip(decision.actions, probabilities, *_columns(decision), strict=True))
+    # Without scores all stand at 0 here: the order is that of the candidates.
+    rows.sort(key=lambda row: (-row[1], -(row[2] or 0.0)))
+    return [
+        {
+            "id": action.id,
+            "probability": probability,
+            "expected_reward": expected,
+            "interval": interval,
+            "outcome_interval": outcome,
+        }
+        for action, probability, expected, interval, outcome in rows
+    ]
+
+
+def _columns(
+    decision: Decision,
+) -> tuple[list[float] | list[None], list[list[float]] | list[None], list[list[float]] | list[None]]:
+    scores = decision.scores
+    if scores is None:
+        nothing = [None] * len(decision.actions)
+        return nothing, nothing, nothing
+    expected: list[float] = scores.expected_rewards.tolist()
+    return expected, _intervals(scores, scores.variances), _intervals(scores, scores.outcome_variances)
+
+
+def _intervals(scores: Scores, variances: Doubles) -> list[list[float]]:
+    """Normal 95 % intervals around the expected rewards [A, 2], not cut at the reward's range."""
+    half = Z_95 * variances.clip(min=0) ** 0.5
+    low, high = scores.expected_rewards - half, scores.expected_rewards + half
+    return [list(pair) for pair in zip(low.tolist(), high.tolist(), strict=True)]

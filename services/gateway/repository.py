@@ -1,0 +1,125 @@
+"""The gateway's SQL: loops, keys, media, the audit log, and decisions made before. Inside the caller's transaction."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import delete, select, tuple_
+from sqlalchemy.orm import Session
+from uuid_utils import uuid7
+
+from shared import wire
+from shared.db.loops import loop_from_row
+from shared.db.tables import ApiKeyRow, AuditRow, Base, DecisionRow, LoopRow, MediaRow
+from shared.domain import Decision
+from shared.loop_settings import Loop, LoopSettings
+from shared.pb.events.v1 import events_pb2
+from shared.security import ApiKey, Role
+
+# Tenant, loop and decision.
+DecisionKey = tuple[str, str, str]
+LoopKey = tuple[str, str]
+
+OF_A_LOOP: Final = tuple(table for table in Base.metadata.sorted_tables if "loop_id" in table.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who did what to which object."""
+
+    audit_id: str
+    at: int
+    key_id: str
+    verb: str
+    object: str
+
+
+def read_loop_revisions(session: Session) -> dict[LoopKey, tuple[int, int]]:
+    """Revision and creation time of every loop: a change of either means that the loop must be read again."""
+    columns = (LoopRow.tenant, LoopRow.loop_id, LoopRow.settings_revision, LoopRow.created_at)
+    return {(tenant, loop_id): (revision, at) for tenant, loop_id, revision, at in session.execute(select(*columns))}
+
+
+def save_loop(session: Session, tenant: str, loop_id: str, settings: LoopSettings, now: int) -> tuple[Loop, bool]:
+    """The loop with these settings, and whether it is new; the revision grows only where something changed."""
+    row = session.get(LoopRow, (tenant, loop_id))
+    if row is None:
+        row = LoopRow(tenant=tenant, loop_id=loop_id, settings={}, settings_revision=0, created_at=now)
+        session.add(row)
+    created = row.settings_revision == 0
+    if created or LoopSettings.model_validate(row.settings) != settings:
+        row.settings = settings.model_dump(mode="json")
+        row.settings_revision += 1
+    session.flush()
+    return loop_from_row(row), created
+
+
+def delete_loop(session: Session, tenant: str, loop_id: str) -> None:
+    """Removes the loop and all that belongs to it: a loop of the same name later starts afresh."""
+    for table in OF_A_LOOP:
+        session.execute(delete(table).where(table.c.tenant == tenant, table.c.loop_id == loop_id))
+
+
+def read_keys(session: Session) -> list[ApiKey]:
+    """Every key of every tenant, revoked ones too, in order of creation."""
+    return [_key(row) for row in session.scalars(select(ApiKeyRow).order_by(ApiKeyRow.key_id))]
+
+
+def add_key(session: Session, tenant: str, role: Role, sha256: bytes, now: int) -> ApiKey:
+    row = ApiKeyRow(tenant=tenant, key_id=str(uuid7()), sha256=sha256, role=role, created_at=now)
+    session.add(row)
+    session.flush()
+    return _key(row)
+
+
+def revoke_key(session: Session, tenant: str, key_id: str, now: int) -> None:
+    row = session.get(ApiKeyRow, (tenant, key_id))
+    if row is not None and row.revoked_at is None:
+        row.revoked_at = now
+
+
+def add_media(session: Session, tenant: str, sha256: str, content_type: str, size: int, now: int) -> None:
+    """Remembers bytes that the tenant has stored; storing them again changes their content type."""
+    session.merge(MediaRow(tenant=tenant, sha256=sha256, content_type=content_type, size=size, created_at=now))
+
+
+def read_media_type(session: Session, tenant: str, sha256: str) -> str | None:
+    """The content type of bytes that the tenant has stored."""
+    row = session.get(MediaRow, (tenant, sha256))
+    return None if row is None else row.content_type
+
+
+def add_audit(session: Session, tenant: str, key_id: str, verb: str, obj: str, now: int) -> None:
+    session.add(AuditRow(tenant=tenant, audit_id=str(uuid7()), at=now, key_id=key_id, verb=verb, object=obj))
+
+
+def read_audit(session: Session, tenant: str, limit: int, before: str | None) -> list[AuditEntry]:
+    """Newest first, from below an `audit_id` on."""
+    query = select(AuditRow).where(AuditRow.tenant == tenant)
+    if before is not None:
+        query = query.where(AuditRow.audit_id < before)
+    rows = session.scalars(query.order_by(AuditRow.audit_id.desc()).limit(limit))
+    return [AuditEntry(row.audit_id, row.at, row.key_id, row.verb, row.object) for row in rows]
+
+
+def read_decided(session: Session, keys: Collection[DecisionKey]) -> dict[DecisionKey, Decision]:
+    """Of these decisions, those that the joiner has written."""
+    of = DecisionRow
+    query = select(of.tenant, of.loop_id, of.decision_id, of.payload).where(
+        tuple_(of.tenant, of.loop_id, of.decision_id).in_(keys)
+    )
+    return {
+        (tenant, loop_id, decision_id): wire.decision_from_pb(events_pb2.DecisionMade.FromString(payload))
+        for tenant, loop_id, decision_id, payload in session.execute(query)
+    }
+
+
+def _key(row: ApiKeyRow) -> ApiKey:
+    return ApiKey(
+        tenant=row.tenant,
+        key_id=row.key_id,
+        role=row.role,  # type: ignore[arg-type] # only add_key writes it
+        sha256=row.sha256,
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+    )

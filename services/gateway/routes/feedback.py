@@ -1,0 +1,40 @@
+"""Feedback: taken, and learned from later."""
+
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+
+from services.gateway.answers import FeedbackAnswer
+from services.gateway.bodies import MAX_FEEDBACK, FeedbackRequest
+from services.gateway.documentation import REFERENCE, operation, responses
+from services.gateway.feedback import feedback_of
+from services.gateway.parsing import read_json
+from services.gateway.routing import DirectRoute, answered, loop_of, parts_of
+from shared.events import FEEDBACK, feedback_record
+
+router = APIRouter(route_class=DirectRoute, tags=["feedback"])
+
+EVENT: Final = {"$ref": REFERENCE.format(model=FeedbackRequest.__name__)}
+ONE_OR_MANY: Final = {"oneOf": [EVENT, {"type": "array", "items": EVENT, "minItems": 1, "maxItems": MAX_FEEDBACK}]}
+EXAMPLE: Final = {"decision_id": "0198f0c2-8a6b-7c31-9d5e-2f4b6a8c0e12", "metric": "click", "value": 1}
+
+
+@router.post(
+    "/v1/loops/{loop_id}/feedback",
+    status_code=202,
+    summary="Send feedback",
+    responses=responses(FeedbackAnswer, 202, "Durable"),
+    openapi_extra=operation("feedback", ONE_OR_MANY, example=EXAMPLE),
+)
+async def send_feedback(request: Request, loop_id: str) -> Response:
+    """One event, or a list of up to 1,000: all are taken, or none where one is not valid.
+
+    Feedback may come before its decision, late, twice (under one `feedback_id` it counts once), or for a decision that
+    nobody made (it is counted as dangling).
+    """
+    loop = loop_of(request, loop_id).loop
+    parts = parts_of(request)
+    events = feedback_of(loop, await read_json(request), parts.clock())
+    await parts.appender.append(FEEDBACK, [feedback_record(event) for event in events])
+    parts.metrics.took_feedback(len(events))
+    return answered({"accepted": len(events), "feedback_ids": [event.feedback_id for event in events]}, 202)

@@ -1,0 +1,42 @@
+"""Which model version a decision is made with: picked once, and only one that all three services have."""
+
+from services.gateway.directory import Directory
+from services.gateway.fallback import FallbackReason
+from services.gateway.model_services import ModelServices
+from shared.domain import ModelRef
+from shared.loop_settings import Loop
+
+
+class Serving:
+    """What the aliases want, held against what the services have."""
+
+    def __init__(self, directory: Directory, models: ModelServices) -> None:
+        self._directory = directory
+        self._models = models
+
+    def pick(self, loop: Loop) -> ModelRef | FallbackReason:
+        """The champion, else the version before it, else the reason why none can decide."""
+        champion = self._directory.aliases(loop.tenant, loop.loop_id).get("champion")
+        if champion is None:
+            return "no_model_yet"
+        for version in (champion.version, champion.previous_version):
+            if version is not None and self._can_serve(ref := ModelRef(loop.tenant, loop.loop_id, version)):
+                return ref
+        # The first version is being loaded: nothing has failed.
+        first = champion.previous_version is None and self._models.answer
+        return "no_model_yet" if first else "model_unavailable"
+
+    def champion(self, loop: Loop) -> ModelRef | None:
+        """What the alias names, whether or not the services say that they have it."""
+        champion = self._directory.aliases(loop.tenant, loop.loop_id).get("champion")
+        if champion is None:
+            return None
+        ref = ModelRef(loop.tenant, loop.loop_id, champion.version)
+        return ref if ref in self._directory.snapshot.reads_actions else None
+
+    def reads_actions(self, ref: ModelRef) -> bool:
+        """Whether the version reads the actions' features."""
+        return self._directory.snapshot.reads_actions.get(ref, False)
+
+    def _can_serve(self, ref: ModelRef) -> bool:
+        return self._models.have(ref) and ref in self._directory.snapshot.reads_actions

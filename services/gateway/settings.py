@@ -1,0 +1,27 @@
+"""What the gateway is told by its environment, besides what every process is told."""
+
+from pydantic import Field, SecretStr
+
+from shared.settings import PlatformSettings
+
+
+class GatewaySettings(PlatformSettings):
+    """Settings of the gateway; times in seconds."""
+
+    host: str = Field(default="127.0.0.1", description="Where it listens.")
+    port: int = Field(default=8000, ge=1, le=65535)
+    bootstrap: bool = Field(default=True, description="Make a first manage key for the tenant `default`.")
+    bootstrap_key: SecretStr | None = Field(
+        default=None, min_length=1, description="That key; where it is not given, one is made in <home>/bootstrap.key."
+    )
+    refresh_interval: float = Field(default=1.0, gt=0, description="Between two readings of loops, aliases and keys.")
+    models_interval: float = Field(default=0.25, gt=0, description="Between two looks at what the services have.")
+    models_timeout: float = Field(default=1.0, gt=0, description="For a service to say what it has loaded.")
+    stage_timeout: float = Field(default=2.0, gt=0, description="For one call of encoding, fusion or policy.")
+    lookup_timeout: float = Field(
+        default=0.5, gt=0, description="For the database to say whether an id was decided before; later, it is new."
+    )
+    recent_answers_bytes: int = Field(
+        default=64 * 1024 * 1024, ge=0, description="Memory for answers that a repeated decision gets again."
+    )
+    shutdown_timeout: int = Field(default=3, ge=1, description="For requests under way when it is told to stop.")

@@ -1,0 +1,74 @@
+"""A loop's statistics as the API gives them."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from sqlalchemy import Engine
+
+from services.gateway.answers import RewardBucket, RewardEstimate, StatisticsAnswer, VersionReward
+from services.gateway.moments import iso
+from shared.db import statistics
+from shared.db.engine import read_session
+from shared.db.offsets import read_offsets
+from shared.eventlog import EventLog
+from shared.events import DECISIONS, FEEDBACK
+from shared.loop_settings import Loop
+
+# DESIGN section 9: a loop whose windows mostly end by themselves does not tell what came of its decisions.
+HIGHEST_SHARE_BY_TIMEOUT: Final = 0.05
+
+
+def read_statistics(engine: Engine, event_log: EventLog, loop: Loop) -> StatisticsAnswer:
+    """Blocks on the database."""
+    ends = {topic: event_log.ends(topic) for topic in (DECISIONS, FEEDBACK)}
+    with read_session(engine) as session:
+        found = statistics.read_statistics(session, loop.tenant, loop.loop_id)
+        offsets = read_offsets(session)
+    return StatisticsAnswer(
+        **found.counts,
+        experiences=0 if found.reward is None else found.reward.experiences,
+        head_sequence=found.last_sequence,
+        joiner_lag={topic: _lag(ends[topic], offsets.get(topic, {})) for topic in ends},
+        share_closed_by_timeout=found.share_closed_by_timeout,
+        reward=None if found.reward is None else RewardEstimate(**_estimate(found.reward)),
+        reward_by_version=[
+            VersionReward(
+                model_version=None if row.model_version is None else str(row.model_version), **_estimate(row.reward)
+            )
+            for row in found.versions
+        ],
+        reward_curve=[_bucket(bucket) for bucket in found.curve],
+        warnings=_warnings(loop, found),
+    )
+
+
+def _lag(ends: Mapping[int, int], offsets: Mapping[int, int]) -> int:
+    return sum(max(0, end - offsets.get(partition, 0)) for partition, end in ends.items())
+
+
+def _estimate(estimate: statistics.RewardEstimate) -> dict[str, object]:
+    return {
+        "experiences": estimate.experiences,
+        "mean": estimate.mean_reward,
+        "interval": estimate.interval,
+        "closed_by_timeout": estimate.closed_by_timeout,
+    }
+
+
+def _bucket(bucket: statistics.RewardBucket) -> RewardBucket:
+    return RewardBucket(
+        first_sequence=bucket.first_sequence,
+        last_sequence=bucket.last_sequence,
+        count=bucket.last_sequence - bucket.first_sequence + 1,
+        mean=bucket.mean_reward,
+        last_decided_at=iso(bucket.last_decided_at),
+        model_version=None if bucket.model_version is None else str(bucket.model_version),
+    )
+
+
+def _warnings(loop: Loop, found: statistics.LoopStatistics) -> list[str]:
+    share = found.share_closed_by_timeout
+    if loop.settings.close_on_first_feedback and share > HIGHEST_SHARE_BY_TIMEOUT:
+        advice = "with `close_on_first_feedback`, send feedback for every decision, zeros included"
+        return [f"{share:.0%} of the experiences closed by timeout: {advice}."]
+    return []
