@@ -11,6 +11,9 @@ from shared.domain import NAME_PATTERN
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 ActionId = Annotated[str, Field(min_length=1, max_length=256)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+# Feedback's numbers and the reward's settings stay below this, so that no sum or square of rewards overflows.
+MAX_AMOUNT = 1e15
+Amount = Annotated[float, Field(allow_inf_nan=False, ge=-MAX_AMOUNT, le=MAX_AMOUNT)]
 Duration = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=90))]
 Features = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=256)], bool | Finite | Annotated[str, Field(max_length=4096)]],
@@ -51,7 +54,7 @@ class ActionSettings(Settings):
 class MetricSettings(Settings):
     """One kind of feedback and its share in the reward."""
 
-    weight: Finite = Field(default=1.0, description="Factor of the metric in the reward; negative for costs.")
+    weight: Amount = Field(default=1.0, description="Factor of the metric in the reward; negative for costs.")
 
 
 class RewardSettings(Settings):
@@ -60,7 +63,7 @@ class RewardSettings(Settings):
     metrics: dict[Name, MetricSettings] = Field(
         default_factory=lambda: {"reward": MetricSettings()}, min_length=1, max_length=32
     )
-    range: tuple[Finite, Finite] = Field(
+    range: tuple[Amount, Amount] = Field(
         default=(0.0, 1.0), description="Least and greatest reward that is expected: scores are standardised by it."
     )
 
@@ -118,7 +121,7 @@ class LoopSettings(Settings):
     )
     reward: RewardSettings = RewardSettings()
     reward_wait_time: Duration = timedelta(minutes=10)
-    default_reward: Finite = 0.0
+    default_reward: Amount = 0.0
     reward_aggregation: Literal["earliest", "sum", "average", "median", "min", "max"] = "earliest"
     close_on_first_feedback: bool = Field(
         default=True,

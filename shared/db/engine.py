@@ -16,7 +16,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 def open_engine(url: str) -> Engine:
     """An engine whose commits are durable when they return; the folder of a SQLite file is made."""
-    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    # Errors are logged: what was written must not stand in them.
+    engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"), hide_parameters=True)
     if engine.dialect.name == "sqlite":
         if engine.url.database:
             Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,12 @@
 """What a loop has gathered and earned, from running sums: the cost does not grow with the rows of decisions."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final, Literal, get_args
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from shared.db.tables import REWARD_CHUNK, JoinerCountRow, LoopRow, RewardSumRow
@@ -24,7 +25,6 @@ CountName = Literal[
     "duplicate_feedback",
     "duplicate_activations",
     "dead_letters",
-    "unusable_rewards",
 ]
 COUNT_NAMES: Final[tuple[CountName, ...]] = get_args(CountName)
 
@@ -49,12 +49,16 @@ class VersionReward:
 
 @dataclass(frozen=True, slots=True)
 class RewardBucket:
-    """A stretch of the reward curve; `last_decided_at` is the newest decision's in it."""
+    """A stretch of the reward curve; `last_decided_at` is the newest decision's in it.
+
+    `model_version` made most of its decisions; None where no version did.
+    """
 
     first_sequence: int
     last_sequence: int
     mean_reward: float
     last_decided_at: int
+    model_version: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,65 +78,80 @@ class LoopStatistics:
         return 0.0 if self.reward is None else self.reward.closed_by_timeout / self.reward.experiences
 
 
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    bucket: int
+    model_version: int
+    experiences: int
+    closed_by_timeout: int
+    reward: float
+    reward_square: float
+    last_decided_at: int
+
+
 def read_statistics(session: Session, tenant: str, loop_id: str) -> LoopStatistics:
     """All zeros where the joiner has written nothing of the loop yet."""
-    of = RewardSumRow
-    loop = session.get(LoopRow, (tenant, loop_id))
     counts = select(JoinerCountRow.name, JoinerCountRow.count).where(
         JoinerCountRow.tenant == tenant, JoinerCountRow.loop_id == loop_id
     )
-    found = dict(session.execute(counts).tuples().all())
-    by_version = (
-        select(
-            of.model_version,
-            func.sum(of.experiences),
-            func.sum(of.reward_sum),
-            func.sum(of.reward_square_sum),
-            func.sum(of.closed_by_timeout),
-        )
-        .where(of.tenant == tenant, of.loop_id == loop_id)
-        .group_by(of.model_version)
-        .order_by(of.model_version)
-    )
-    sums = {row[0]: _Sums(int(row[1]), row[2], row[3], int(row[4])) for row in session.execute(by_version)}
+    found = dict(session.execute(counts).all())
+    loop = session.get(LoopRow, (tenant, loop_id))
     last_sequence = 0 if loop is None else loop.last_sequence
+    # A bucket is a whole number of chunks, so that no chunk lies in two.
+    chunks = max(1, math.ceil(last_sequence / (REWARD_CHUNK * CURVE_BUCKETS)))
+    sums = _read_sums(session, tenant, loop_id, chunks)
     return LoopStatistics(
         last_sequence=last_sequence,
         published_sequence=0 if loop is None else loop.published_sequence,
         counts={name: found.get(name, 0) for name in COUNT_NAMES},
-        reward=_estimate(sums.values()) if sums else None,
-        versions=[VersionReward(version or None, _estimate([part])) for version, part in sums.items()],
-        curve=_read_curve(session, tenant, loop_id, last_sequence),
+        reward=_estimate(sums) if sums else None,
+        versions=[
+            VersionReward(version or None, _estimate([part for part in sums if part.model_version == version]))
+            for version in sorted({part.model_version for part in sums})
+        ],
+        curve=[
+            _bucket(list(parts), bucket, chunks * REWARD_CHUNK, last_sequence)
+            for bucket, parts in groupby(sums, key=lambda part: part.bucket)
+        ],
     )
 
 
-def _read_curve(session: Session, tenant: str, loop_id: str, last_sequence: int) -> list[RewardBucket]:
+def _read_sums(session: Session, tenant: str, loop_id: str, chunks: int) -> list[_Sums]:
+    """In order of bucket and version; a bucket is so many chunks of the sequence."""
     of = RewardSumRow
-    chunks = max(1, math.ceil(math.ceil(last_sequence / REWARD_CHUNK) / CURVE_BUCKETS))
-    bucket = of.chunk // chunks
+    # Inline: PostgreSQL takes an expression with a parameter for another one each time.
+    bucket = of.chunk // bindparam("chunks", chunks, literal_execute=True)
     query = (
-        select(bucket, func.sum(of.reward_sum) / func.sum(of.experiences), func.max(of.last_decided_at))
+        select(
+            bucket,
+            of.model_version,
+            func.sum(of.experiences),
+            func.sum(of.closed_by_timeout),
+            func.sum(of.reward_sum),
+            func.sum(of.reward_square_sum),
+            func.max(of.last_decided_at),
+        )
         .where(of.tenant == tenant, of.loop_id == loop_id)
-        .group_by(bucket)
-        .order_by(bucket)
+        .group_by(bucket, of.model_version)
+        .order_by(bucket, of.model_version)
     )
-    width = chunks * REWARD_CHUNK
     return [
-        RewardBucket(index * width + 1, min((index + 1) * width, last_sequence), mean, last_decided_at)
-        for index, mean, last_decided_at in session.execute(query)
+        _Sums(index, version, int(experiences), int(by_timeout), reward, square, decided_at)
+        for index, version, experiences, by_timeout, reward, square, decided_at in session.execute(query)
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Sums:
-    experiences: int
-    reward: float
-    reward_square: float
-    closed_by_timeout: int
+def _bucket(parts: Sequence[_Sums], bucket: int, width: int, last_sequence: int) -> RewardBucket:
+    return RewardBucket(
+        first_sequence=bucket * width + 1,
+        last_sequence=min((bucket + 1) * width, last_sequence),
+        mean_reward=sum(part.reward for part in parts) / sum(part.experiences for part in parts),
+        last_decided_at=max(part.last_decided_at for part in parts),
+        model_version=max(parts, key=lambda part: part.experiences).model_version or None,
+    )
 
 
-def _estimate(parts: Iterable[_Sums]) -> RewardEstimate:
-    parts = list(parts)
+def _estimate(parts: Sequence[_Sums]) -> RewardEstimate:
     count = sum(part.experiences for part in parts)
     mean = sum(part.reward for part in parts) / count
     interval = None

@@ -1,0 +1,63 @@
+"""The feedback service: one joiner with its relay."""
+
+import os
+import signal
+import sys
+import time
+from queue import Empty, SimpleQueue
+
+import structlog
+
+from services.feedback.joiner import Joiner, LogLostError
+from services.feedback.settings import FeedbackSettings
+from shared.db.engine import open_engine
+from shared.db.offsets import FencedError
+from shared.eventlog.local import LocalEventLog
+from shared.lifeline import lifeline_of, watch_lifeline
+from shared.telemetry import configure_logging
+
+
+def main() -> None:
+    """Runs until SIGTERM or SIGINT; exit status 1 where another joiner has taken over or the log is lost."""
+    settings = FeedbackSettings()
+    watch_lifeline(lifeline_of(os.environ))
+    configure_logging(settings.log_level, "feedback")
+    # A queue's put may interrupt its get; an event's set may not interrupt its wait.
+    signals: SimpleQueue[int] = SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: signals.put(received))
+    engine = open_engine(settings.database)
+    log = LocalEventLog(settings.log_folder, wall)
+    logger = structlog.get_logger(__name__)
+    logger.info("started")
+    try:
+        Joiner(engine, log, settings, wall=wall, monotonic=monotonic).run(lambda seconds: _comes(signals, seconds))
+    except (FencedError, LogLostError) as error:
+        logger.error("ended", reason=str(error))  # noqa: TRY400 - the reason is the whole story
+        sys.exit(1)
+    finally:
+        log.close()
+        engine.dispose()
+    logger.info("stopped")
+
+
+def wall() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+def monotonic() -> int:
+    """Microseconds since some moment, at an even pace."""
+    return time.monotonic_ns() // 1000
+
+
+def _comes(signals: SimpleQueue[int], seconds: float) -> bool:
+    try:
+        signals.get(timeout=seconds)
+    except Empty:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The joiner: reads decisions and feedback from the log, joins them, and commits rows and offsets together."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from services.feedback.intake import Intake, dead_letter_record, happened_at, take_in
+from services.feedback.joining import Join
+from services.feedback.relay import Relay
+from services.feedback.repository import SettingsCache, next_end, read_known, write
+from services.feedback.settings import FeedbackSettings
+from services.feedback.timing import WindowTime
+from shared.db.engine import write_session
+from shared.db.offsets import JOINER, Claim, move_offsets, read_claims, take_over
+from shared.domain import Clock
+from shared.eventlog import EventLog, EventLogError
+from shared.events import DEAD_LETTERS, DECISIONS, FEEDBACK
+
+# Feedback is appended after its decision: read first, it finds the decision in what is read next.
+READ_ORDER: Final = (FEEDBACK, DECISIONS)
+FIRST_PAUSE: Final = 0.05
+MOST_DOUBLINGS: Final = 6
+
+Ends = dict[str, dict[int, int]]
+
+logger: Final = structlog.get_logger(__name__)
+
+
+class LogLostError(RuntimeError):
+    """The log ends before what was read from it: it is not the log that this database belongs to."""
+
+
+class Joiner:
+    """One consumer of both topics. It does nothing until `step` or `run`."""
+
+    def __init__(
+        self, engine: Engine, log: EventLog, settings: FeedbackSettings, *, wall: Clock, monotonic: Clock
+    ) -> None:
+        self._engine = engine
+        self._log = log
+        self._batch = settings.joiner_batch
+        self._poll = settings.joiner_poll_seconds
+        self._grace = round(settings.joiner_grace_seconds * 1e6)
+        self._wall = wall
+        self._time = WindowTime(wall, monotonic)
+        self._relay = Relay(engine, log, wall, monotonic)
+        self._claims: list[Claim] = []
+        self._cache = SettingsCache()
+        self._next_end: int | None = None
+        self._knows_the_tables = False
+
+    def run(self, wait: Callable[[float], bool]) -> None:
+        """Joins until `wait`, which is given seconds and may return early, says True: the process is to end.
+
+        Raises:
+            FencedError: another joiner has taken over.
+            LogLostError: there is nothing that could be joined rightly.
+        """
+        failures, pause = 0, 0.0
+        while not wait(pause):
+            try:
+                pause = 0.0 if self.step() else self._poll
+                failures = 0
+            except (SQLAlchemyError, EventLogError) as error:
+                pause = FIRST_PAUSE * 2 ** min(failures, MOST_DOUBLINGS)
+                failures += 1
+                logger.warning("join_failed", error=type(error).__name__, reason=str(error), retry_in_seconds=pause)
+                self._knows_the_tables = False
+
+    def step(self) -> bool:
+        """Joins at most a batch of either topic, and closes windows; False where there was nothing to do."""
+        if not self._knows_the_tables:
+            self._resume()
+        observed_at = self._time.now()
+        ends = {topic: self._log.ends(topic) for topic in READ_ORDER}
+        due_until = observed_at - self._grace
+        is_due = self._next_end is not None and self._next_end < due_until
+        if not self._is_behind(ends) and not is_due:
+            self._relay.publish()
+            return False
+        moved, intakes = self._read(ends)
+        # Feedback that came in time may still stand in the log: no window closes before all of it was read.
+        has_caught_up = all(claim.offset >= ends[claim.topic][claim.partition] for claim in moved)
+        with write_session(self._engine) as session:
+            move_offsets(session, moved)
+            join = self._join(session, intakes, due_until if has_caught_up else None)
+            self._next_end = next_end(session)
+        self._claims = moved
+        self._relay.publish({(closing.window.tenant, closing.window.loop_id) for closing in join.changes.closings})
+        return True
+
+    def _resume(self) -> None:
+        """Takes over, or after an error looks up what was committed: the answer to the commit may have been lost."""
+        with write_session(self._engine) as session:
+            if self._claims:
+                self._claims = read_claims(session, self._claims)
+            else:
+                partitions = [(topic, partition) for topic in READ_ORDER for partition in self._log.ends(topic)]
+                self._claims = take_over(session, JOINER, partitions)
+            self._next_end = next_end(session)
+        self._cache = SettingsCache()
+        self._relay.lose_track()
+        self._knows_the_tables = True
+
+    def _is_behind(self, ends: Ends) -> bool:
+        for claim in self._claims:
+            end = ends[claim.topic][claim.partition]
+            if end < claim.offset:
+                raise LogLostError(f"log {claim.topic} ends at {end}, but was read up to {claim.offset}")
+        return any(ends[claim.topic][claim.partition] > claim.offset for claim in self._claims)
+
+    def _read(self, ends: Ends) -> tuple[list[Claim], list[Intake]]:
+        """Where the claims stand afterwards, and what was read, decisions first."""
+        moved: list[Claim] = []
+        intakes: list[Intake] = []
+        for claim in self._claims:
+            records = self._log.read(claim.topic, claim.partition, claim.offset, self._batch)
+            # Nothing below the end that was seen before: retention has dropped it.
+            offset = records[-1].position.offset + 1 if records else ends[claim.topic][claim.partition]
+            moved.append(replace(claim, offset=offset))
+            intakes.insert(0, take_in(records))
+        for intake in intakes:
+            for event, _ in intake.events:
+                self._time.witness(happened_at(event))
+        return moved, intakes
+
+    def _join(self, session: Session, intakes: Sequence[Intake], due_until: int | None) -> Join:
+        events = [event for intake in intakes for event, _ in intake.events]
+        known = read_known(session, events, due_until, self._batch)
+        loops = {(one.tenant, one.loop_id) for one in (*events, *known.windows.values())}
+        join = Join(self._cache.read(session, loops), known)
+        for intake in intakes:
+            join.apply(intake)
+        if due_until is not None:
+            join.close_due(due_until)
+        if join.changes.dead:
+            # Before the commit: a dead letter may be told twice, but not lost.
+            self._log.append(DEAD_LETTERS, [dead_letter_record(letter) for letter in join.changes.dead])
+        write(session, join.changes, join.windows, self._wall())
+        return join

@@ -1,0 +1,143 @@
+"""What a batch of events needs to know: loops' settings, windows, feedback, and what has been waiting."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.orm import Session
+
+from services.feedback.intake import Joinable
+from services.feedback.windows import FeedbackKey, Known, LoopKey, Window
+from shared.db.decisions import feedback_of
+from shared.db.tables import (
+    DanglingActivationRow,
+    DanglingFeedbackRow,
+    DecisionRow,
+    ExperienceRow,
+    FeedbackRow,
+    LoopRow,
+)
+from shared.domain import Activation, Feedback
+from shared.loop_settings import LoopSettings
+
+GroupT = TypeVar("GroupT")
+OfLoop = type[DecisionRow] | type[FeedbackRow] | type[DanglingFeedbackRow] | type[DanglingActivationRow]
+
+# Window's fields. The payload stays where it is: it is most of the row.
+WINDOW_COLUMNS = (
+    DecisionRow.tenant,
+    DecisionRow.loop_id,
+    DecisionRow.decision_id,
+    DecisionRow.request_sha256,
+    DecisionRow.decided_at,
+    DecisionRow.action_id,
+    DecisionRow.probability,
+    DecisionRow.model_version,
+    DecisionRow.deferred,
+    DecisionRow.activated_at,
+    DecisionRow.served_action_id,
+    DecisionRow.closes_at,
+)
+
+
+class SettingsCache:
+    """Settings of loops, parsed again only where a loop was changed or made anew."""
+
+    def __init__(self) -> None:
+        self._parsed: dict[LoopKey, tuple[tuple[int, int], LoopSettings]] = {}
+
+    def read(self, session: Session, keys: Iterable[LoopKey]) -> dict[LoopKey, LoopSettings]:
+        """The settings that are committed now; a loop that is not there has no entry."""
+        of = LoopRow
+        found = {}
+        for tenant, loop_ids in _grouped(keys).items():
+            query = select(of.loop_id, of.created_at, of.settings_revision)
+            query = query.where(of.tenant == tenant, of.loop_id.in_(loop_ids))
+            for loop_id, created_at, revision in session.execute(query).all():
+                found[tenant, loop_id] = self._settings(session, (tenant, loop_id), (created_at, revision))
+        return found
+
+    def _settings(self, session: Session, key: LoopKey, stamp: tuple[int, int]) -> LoopSettings:
+        known = self._parsed.get(key)
+        if known is None or known[0] != stamp:
+            row = session.get_one(LoopRow, key)
+            _continue_sequence(session, row)
+            known = self._parsed[key] = (stamp, LoopSettings.model_validate(row.settings))
+        return known[1]
+
+
+def _continue_sequence(session: Session, loop: LoopRow) -> None:
+    """A loop that was deleted and made anew numbers its experiences on from those that its name left behind."""
+    of = ExperienceRow
+    last = session.scalar(select(func.max(of.sequence)).where(of.tenant == loop.tenant, of.loop_id == loop.loop_id))
+    if last is not None and last > loop.last_sequence:
+        loop.last_sequence = loop.published_sequence = last
+        session.flush()
+
+
+def read_known(session: Session, events: Sequence[Joinable], due_until: int | None, due_limit: int) -> Known:
+    """What is stored about the decisions and feedback ids of events, and the windows that end before a time."""
+    known = Known()
+    decisions = _grouped(((event.tenant, event.loop_id), event.decision_id) for event in events)
+    for loop, ids in decisions.items():
+        _read_windows(session, known, select(*WINDOW_COLUMNS).where(*_among(DecisionRow, loop, ids)))
+        _read_waiting(session, known, loop, ids)
+    if due_until is not None:
+        due = select(*WINDOW_COLUMNS).where(DecisionRow.closes_at < due_until)
+        _read_windows(session, known, due.order_by(DecisionRow.closes_at).limit(due_limit))
+    _read_in_time(session, known)
+    known.feedback_ids = _read_feedback_ids(session, events)
+    return known
+
+
+def next_end(session: Session) -> int | None:
+    """When the next window ends, in microseconds."""
+    return session.scalar(select(func.min(DecisionRow.closes_at)))
+
+
+def _read_windows(session: Session, known: Known, query: Select[*tuple[object, ...]]) -> None:
+    for row in session.execute(query):
+        window = Window(**row._asdict())
+        known.windows[window.key] = window
+
+
+def _read_in_time(session: Session, known: Known) -> None:
+    """Fills the windows that are not closed yet."""
+    unclosed = (window.key for window in known.windows.values() if not window.is_closed)
+    for loop, ids in _grouped(((tenant, loop_id), decision_id) for tenant, loop_id, decision_id in unclosed).items():
+        query = select(FeedbackRow).where(*_among(FeedbackRow, loop, ids), ~FeedbackRow.late)
+        for row in session.scalars(query):
+            known.windows[*loop, row.decision_id].in_time.append(feedback_of(row))
+
+
+def _read_waiting(session: Session, known: Known, loop: LoopKey, decision_ids: list[str]) -> None:
+    """Feedback and activations that came before their decision."""
+    for row in session.scalars(select(DanglingFeedbackRow).where(*_among(DanglingFeedbackRow, loop, decision_ids))):
+        known.dangling.setdefault((*loop, row.decision_id), []).append(feedback_of(row))
+    found = session.scalars(select(DanglingActivationRow).where(*_among(DanglingActivationRow, loop, decision_ids)))
+    for one in found:
+        activation = Activation(*loop, one.decision_id, one.activated_at, one.served_action_id)
+        known.activations[*loop, one.decision_id] = activation
+
+
+def _read_feedback_ids(session: Session, events: Sequence[Joinable]) -> set[FeedbackKey]:
+    found: set[FeedbackKey] = set()
+    came = (event for event in events if isinstance(event, Feedback))
+    for loop, ids in _grouped(((event.tenant, event.loop_id), event.feedback_id) for event in came).items():
+        for row in (FeedbackRow, DanglingFeedbackRow):
+            mine = (row.tenant == loop[0], row.loop_id == loop[1], row.feedback_id.in_(ids))
+            found |= {(*loop, feedback_id) for feedback_id in session.scalars(select(row.feedback_id).where(*mine))}
+    return found
+
+
+def _among(row: OfLoop, loop: LoopKey, decision_ids: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
+    # One loop at a time: SQLite has no index for (tenant, loop_id, decision_id) IN (...).
+    return row.tenant == loop[0], row.loop_id == loop[1], row.decision_id.in_(decision_ids)
+
+
+def _grouped(pairs: Iterable[tuple[GroupT, str]]) -> dict[GroupT, list[str]]:
+    groups: dict[GroupT, dict[str, None]] = defaultdict(dict)
+    for group, name in pairs:
+        groups[group][name] = None
+    return {group: list(names) for group, names in groups.items()}

@@ -1,0 +1,204 @@
+"""What a batch changes in the tables."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from sqlalchemy import bindparam, delete, insert, update
+from sqlalchemy.orm import Session
+
+from services.feedback.intake import DeadLetter
+from services.feedback.windows import Changes, Closing, DecisionKey, FeedbackKey, LoopKey, Window
+from shared.db.dialects import insert_on_conflict, table_of
+from shared.db.tables import (
+    REWARD_CHUNK,
+    Base,
+    DanglingActivationRow,
+    DanglingFeedbackRow,
+    DeadLetterRow,
+    DecisionRow,
+    ExperienceRow,
+    FeedbackRow,
+    JoinerCountRow,
+    LoopRow,
+    RewardSumRow,
+)
+from shared.domain import Activation, Decision, Feedback
+
+Row = dict[str, object]
+
+
+def write(session: Session, changes: Changes, windows: Mapping[DecisionKey, Window], now: int) -> None:
+    """Everything that a batch changes; experiences get their sequence here."""
+    decisions = [_decision(*new, windows[key]) for key, new in changes.decisions.items()]
+    _insert(session, DecisionRow, decisions)
+    _update_windows(session, [windows[key] for key in changes.windows - changes.decisions.keys()])
+    feedback = [_feedback(one.feedback) | {"late": one.late} for one in changes.feedback.values()]
+    _insert(session, FeedbackRow, feedback)
+    _turn_late(session, changes.late_after_all)
+    _insert(session, DanglingFeedbackRow, [_feedback(one) for one in changes.dangling.values()])
+    _delete(session, DanglingFeedbackRow, changes.found)
+    _insert(session, DanglingActivationRow, [_activation(one) for one in changes.activations.values()])
+    _delete(session, DanglingActivationRow, changes.activated)
+    _insert_experiences(session, changes.closings)
+    counts = [
+        {"tenant": tenant, "loop_id": loop_id, "name": name, "count": count}
+        for (tenant, loop_id, name), count in changes.counts.items()
+    ]
+    _add(session, JoinerCountRow, counts)
+    _insert(session, DeadLetterRow, [_dead_letter(letter, now) for letter in changes.dead])
+
+
+def _insert(session: Session, row: type[Base], rows: Sequence[Row]) -> None:
+    if rows:
+        session.execute(insert(table_of(row)), rows)
+
+
+def _delete(session: Session, row: type[Base], keys: Iterable[tuple[str, ...]]) -> None:
+    columns = list(table_of(row).primary_key)
+    rows = [{column.name: part for column, part in zip(columns, key, strict=True)} for key in keys]
+    if rows:
+        session.execute(delete(table_of(row)).where(*(column == bindparam(column.name) for column in columns)), rows)
+
+
+def _update_windows(session: Session, windows: Sequence[Window]) -> None:
+    table = table_of(DecisionRow)
+    names = ("tenant", "loop_id", "decision_id")
+    statement = update(table).where(*(table.c[name] == bindparam(f"key_{name}") for name in names))
+    rows = [
+        {
+            "key_tenant": window.tenant,
+            "key_loop_id": window.loop_id,
+            "key_decision_id": window.decision_id,
+            "activated_at": window.activated_at,
+            "served_action_id": window.served_action_id,
+            "closes_at": window.closes_at,
+        }
+        for window in windows
+    ]
+    if rows:
+        session.execute(statement, rows)
+
+
+def _turn_late(session: Session, identities: Iterable[FeedbackKey]) -> None:
+    for identity in identities:
+        session.get_one(FeedbackRow, identity).late = True
+    session.flush()
+
+
+def _insert_experiences(session: Session, closings: Sequence[Closing]) -> None:
+    numbered = list(_numbered(session, closings))
+    _insert(session, ExperienceRow, [_experience(closing, sequence) for closing, sequence in numbered])
+    _add(session, RewardSumRow, [_reward(closing, sequence) for closing, sequence in numbered])
+
+
+def _numbered(session: Session, closings: Sequence[Closing]) -> Iterator[tuple[Closing, int]]:
+    """Gives each loop's closings, in order, the sequences after its last one."""
+    by_loop: dict[LoopKey, list[Closing]] = defaultdict(list)
+    for closing in closings:
+        by_loop[closing.window.tenant, closing.window.loop_id].append(closing)
+    loops = table_of(LoopRow)
+    for (tenant, loop_id), closed in by_loop.items():
+        count = update(loops).where(loops.c.tenant == tenant, loops.c.loop_id == loop_id)
+        count = count.values(last_sequence=loops.c.last_sequence + len(closed))
+        last = session.execute(count.returning(loops.c.last_sequence)).scalar_one()
+        yield from zip(closed, range(last - len(closed) + 1, last + 1), strict=True)
+
+
+def _add(session: Session, row: type[Base], rows: Sequence[Row]) -> None:
+    """Adds numbers to those that stand under the same key; a time takes the place of the one before."""
+    new = insert_on_conflict(session, row)
+    columns = [column for column in table_of(row).columns if not column.primary_key]
+    sums = {
+        column.name: new.excluded[column.name] + (0 if column.name.endswith("_at") else column) for column in columns
+    }
+    if rows:
+        session.execute(new.on_conflict_do_update(index_elements=table_of(row).primary_key, set_=sums), rows)
+
+
+def _decision(decision: Decision, payload: bytes, window: Window) -> Row:
+    return {
+        "tenant": decision.tenant,
+        "loop_id": decision.loop_id,
+        "decision_id": decision.decision_id,
+        "decided_at": decision.decided_at,
+        "action_id": decision.action_id,
+        "probability": decision.probability,
+        "model_version": decision.model_version,
+        "fallback_reason": decision.fallback_reason,
+        "deferred": decision.deferred,
+        "request_sha256": decision.request_sha256,
+        "activated_at": window.activated_at,
+        "served_action_id": window.served_action_id,
+        "closes_at": window.closes_at,
+        "payload": payload,
+    }
+
+
+def _feedback(feedback: Feedback) -> Row:
+    is_text = isinstance(feedback.value, str)
+    return {
+        "tenant": feedback.tenant,
+        "loop_id": feedback.loop_id,
+        "feedback_id": feedback.feedback_id,
+        "decision_id": feedback.decision_id,
+        "metric": feedback.metric,
+        "number": None if is_text else feedback.value,
+        "text": feedback.value if is_text else None,
+        "received_at": feedback.received_at,
+        "occurred_at": feedback.occurred_at,
+    }
+
+
+def _activation(activation: Activation) -> Row:
+    return {
+        "tenant": activation.tenant,
+        "loop_id": activation.loop_id,
+        "decision_id": activation.decision_id,
+        "activated_at": activation.activated_at,
+        "served_action_id": activation.served_action_id,
+    }
+
+
+def _experience(closing: Closing, sequence: int) -> Row:
+    window = closing.window
+    action_id, probability = window.served
+    return {
+        "tenant": window.tenant,
+        "loop_id": window.loop_id,
+        "sequence": sequence,
+        "decision_id": window.decision_id,
+        "decided_at": window.decided_at,
+        "closed_at": closing.closed_at,
+        "closed_by": closing.closed_by,
+        "action_id": action_id,
+        "probability": probability,
+        "reward": closing.reward,
+        "model_version": window.model_version,
+    }
+
+
+def _reward(closing: Closing, sequence: int) -> Row:
+    return {
+        "tenant": closing.window.tenant,
+        "loop_id": closing.window.loop_id,
+        "chunk": (sequence - 1) // REWARD_CHUNK,
+        "model_version": closing.window.model_version or 0,
+        "experiences": 1,
+        "closed_by_timeout": int(closing.closed_by == "timeout"),
+        "reward_sum": closing.reward,
+        "reward_square_sum": closing.reward * closing.reward,
+        "last_decided_at": closing.window.decided_at,
+    }
+
+
+def _dead_letter(letter: DeadLetter, now: int) -> Row:
+    position = letter.stored.position
+    return {
+        "topic": position.topic,
+        "partition": position.partition,
+        "offset": position.offset,
+        "tenant": None if letter.event is None else letter.event.tenant,
+        "reason": letter.reason,
+        "payload": letter.stored.record.value,
+        "dead_at": now,
+    }

@@ -1,0 +1,22 @@
+"""What the feedback service is told by the environment."""
+
+from pydantic import Field
+
+from shared.settings import PlatformSettings
+
+
+class FeedbackSettings(PlatformSettings):
+    """How the joiner paces itself."""
+
+    joiner_poll_seconds: float = Field(
+        default=0.01, gt=0, le=1, description="Pause where there is nothing to join: lower answers sooner, costs CPU."
+    )
+    joiner_batch: int = Field(
+        default=500, ge=1, le=10_000, description="Records of a topic in one transaction: higher is faster under load."
+    )
+    joiner_grace_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        le=60,
+        description="How long after its end a window stays open for feedback that is still on its way to the log.",
+    )
