@@ -19,9 +19,7 @@ from rich.console import Console
 
 from services.supervisor import Program, Supervisor
 from shared.db.engine import open_engine, upgrade
-from shared.lifeline import lifeline_of, watch_lifeline
 from shared.settings import PlatformSettings
-from shared.telemetry import configure_logging
 
 cli = typer.Typer(help="Rewardloop: decide from everything you know of the moment, and learn from what happens next.")
 console = Console(stderr=True, highlight=False)
@@ -59,18 +57,16 @@ def models() -> None:
     from services.fusion.settings import FusionServiceSettings
     from services.policy.server import run as run_policy
     from services.policy.settings import PolicySettings
+    from shared.model_server import run_process
 
-    async def serve() -> None:
-        stop = _stop_on_signals()
+    async def serve(stop: asyncio.Event) -> None:
         await asyncio.gather(
             run_encoding(EncodingSettings(), stop),
             run_fusion(FusionServiceSettings(), stop),
             run_policy(PolicySettings(), stop),
         )
 
-    watch_lifeline(lifeline_of(os.environ))
-    configure_logging(PlatformSettings().log_level, "models")
-    asyncio.run(serve())
+    run_process("models", PlatformSettings().log_level, serve)
 
 
 def main() -> None:
@@ -106,7 +102,7 @@ async def _is_ready(client: httpx.AsyncClient) -> bool:
 
 
 async def _stop_with_make(stop: asyncio.Event) -> None:
-    """Stops when GNU make, whose recipe this is, got SIGINT alone: it does not pass that on, and waits for its recipe."""
+    """Stops when GNU make, whose recipe this is, got SIGINT alone: it does not pass that on, and waits for us."""
     while "MAKELEVEL" in os.environ and not _is_handling_interrupt(os.getppid()):
         await asyncio.sleep(0.5)
     if "MAKELEVEL" in os.environ:

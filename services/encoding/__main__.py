@@ -1,0 +1,9 @@
+"""The encoding service as a process of its own."""
+
+from services.encoding.server import run
+from services.encoding.settings import EncodingSettings
+from shared.model_server import run_process
+
+if __name__ == "__main__":
+    settings = EncodingSettings()
+    run_process("encoding", settings.log_level, lambda stop: run(settings, stop))

@@ -1,0 +1,64 @@
+"""The encoding service over gRPC: from protobuf, to encoding, to protobuf."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from google.protobuf.message import Message
+
+from services.encoding.encoding import VersionEncoder, encode, load_encoder
+from services.encoding.settings import EncodingSettings
+from shared import wire
+from shared.db.engine import open_engine
+from shared.model_server import serve_models
+from shared.networks.media_decoder import Decode, MediaDecoder
+from shared.networks.preparation import Fetch
+from shared.pb.encoding.v1 import encoding_pb2, encoding_pb2_grpc
+from shared.registry.artifacts import ArtifactStore
+from shared.registry.loading import LoadedVersions
+
+SERVICE = "rewardloop.encoding.v1.EncodingService"
+
+
+class EncodingServicer(encoding_pb2_grpc.EncodingServiceServicer):
+    """Answers Encode; the work is done in threads of its own, never on the event loop."""
+
+    def __init__(
+        self, loaded: LoadedVersions[VersionEncoder], decode: Decode, fetch: Fetch, executor: ThreadPoolExecutor
+    ) -> None:
+        self._loaded = loaded
+        self._decode = decode
+        self._fetch = fetch
+        self._executor = executor
+
+    async def Encode(  # noqa: N802 - gRPC's name
+        self, request: encoding_pb2.EncodeRequest, context: grpc.aio.ServicerContext[Message, Message]
+    ) -> encoding_pb2.EncodeResponse:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._encode, request)
+
+    def _encode(self, request: encoding_pb2.EncodeRequest) -> encoding_pb2.EncodeResponse:
+        version = self._loaded.get(wire.model_ref_from_pb(request.model))
+        contexts = [wire.context_from_pb(one) for one in request.contexts]
+        encoded = encode(version, contexts, wire.actions_from_pb(request.actions), self._decode, self._fetch)
+        return encoding_pb2.EncodeResponse(
+            modalities=version.architecture.modalities,
+            embeddings=wire.tensor_to_pb(encoded.embeddings.numpy()),
+            present=wire.tensor_to_pb(encoded.present.numpy()),
+            action_embeddings=None if encoded.actions is None else wire.tensor_to_pb(encoded.actions.numpy()),
+            refusals=[
+                encoding_pb2.Refusal(row=one.row, modality=one.modality, reason=one.reason) for one in encoded.refusals
+            ],
+        )
+
+
+async def run(settings: EncodingSettings, stop: asyncio.Event) -> None:
+    """Serves until `stop`."""
+    store = ArtifactStore(settings.artifact_folder)
+    loaded = LoadedVersions(open_engine(settings.database), store, "encoding", load_encoder)
+    with MediaDecoder() as decode, ThreadPoolExecutor(settings.encoding_threads, "encoding") as executor:
+        servicer = EncodingServicer(loaded, decode, store.get, executor)
+
+        def add_service(server: grpc.aio.Server) -> None:
+            encoding_pb2_grpc.add_EncodingServiceServicer_to_server(servicer, server)
+
+        await serve_models(settings.encoding_address, SERVICE, add_service, loaded, stop)

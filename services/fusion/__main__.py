@@ -1,0 +1,9 @@
+"""The fusion service as a process of its own."""
+
+from services.fusion.server import run
+from services.fusion.settings import FusionServiceSettings
+from shared.model_server import run_process
+
+if __name__ == "__main__":
+    settings = FusionServiceSettings()
+    run_process("fusion", settings.log_level, lambda stop: run(settings, stop))

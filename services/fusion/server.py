@@ -1,0 +1,78 @@
+"""The fusion service over gRPC: from protobuf, to the version's fusion, to protobuf.
+
+Shapes: B decisions, M modalities, D embedding, S state.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import grpc
+import numpy as np
+import torch
+from google.protobuf.message import Message
+from torch import nn
+
+from services.fusion.settings import FusionServiceSettings
+from shared import wire
+from shared.db.engine import open_engine
+from shared.model_server import serve_models
+from shared.networks.parts import build_fusion, load_module
+from shared.pb.fusion.v1 import fusion_pb2, fusion_pb2_grpc
+from shared.registry.artifacts import ArtifactStore
+from shared.registry.loading import LoadedVersions
+from shared.registry.manifest import Architecture, Manifest
+
+SERVICE = "rewardloop.fusion.v1.FusionService"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFusion:
+    """The fusion of one model version, with the architecture that says what it takes."""
+
+    architecture: Architecture
+    fusion: nn.Module
+
+
+def load_fusion(manifest: Manifest, data: bytes) -> VersionFusion:
+    """The fusion of a version from its file of weights."""
+    return VersionFusion(manifest.architecture, load_module(build_fusion(manifest.architecture), data))
+
+
+class FusionServicer(fusion_pb2_grpc.FusionServiceServicer):
+    """Answers Fuse; the work is done in a thread of its own, never on the event loop."""
+
+    def __init__(self, loaded: LoadedVersions[VersionFusion], executor: ThreadPoolExecutor) -> None:
+        self._loaded = loaded
+        self._executor = executor
+
+    async def Fuse(  # noqa: N802 - gRPC's name
+        self, request: fusion_pb2.FuseRequest, context: grpc.aio.ServicerContext[Message, Message]
+    ) -> fusion_pb2.FuseResponse:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._fuse, request)
+
+    def _fuse(self, request: fusion_pb2.FuseRequest) -> fusion_pb2.FuseResponse:
+        version = self._loaded.get(wire.model_ref_from_pb(request.model))
+        embeddings = wire.floats_from_pb(request.embeddings, 3)
+        present = wire.tensor_from_pb(request.present, "bool", 2).astype(np.bool_)
+        expected = (len(embeddings), len(version.architecture.modalities), version.architecture.embedding_width)
+        if embeddings.shape != expected or present.shape != expected[:2]:
+            raise wire.WireError(
+                f"embeddings are {list(embeddings.shape)} and present {list(present.shape)}, expected {list(expected)}"
+            )
+        with torch.inference_mode():
+            states_BS = version.fusion(torch.from_numpy(embeddings.copy()), torch.from_numpy(present))
+        return fusion_pb2.FuseResponse(states=wire.tensor_to_pb(states_BS.numpy()))
+
+
+async def run(settings: FusionServiceSettings, stop: asyncio.Event) -> None:
+    """Serves until `stop`."""
+    store = ArtifactStore(settings.artifact_folder)
+    loaded = LoadedVersions(open_engine(settings.database), store, "fusion", load_fusion)
+    with ThreadPoolExecutor(1, "fusion") as executor:
+        servicer = FusionServicer(loaded, executor)
+
+        def add_service(server: grpc.aio.Server) -> None:
+            fusion_pb2_grpc.add_FusionServiceServicer_to_server(servicer, server)
+
+        await serve_models(settings.fusion_address, SERVICE, add_service, loaded, stop)

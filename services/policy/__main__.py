@@ -1,0 +1,9 @@
+"""The policy service as a process of its own."""
+
+from services.policy.server import run
+from services.policy.settings import PolicySettings
+from shared.model_server import run_process
+
+if __name__ == "__main__":
+    settings = PolicySettings()
+    run_process("policy", settings.log_level, lambda stop: run(settings, stop))

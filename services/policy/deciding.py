@@ -1,0 +1,85 @@
+"""States and candidates to scores, distributions and drawn actions, under one model version.
+
+Shapes: B decisions, A candidates of the longest, N candidates in all, S state, D embedding of an action.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from shared.functional.exploration import draw_action
+from shared.loop_settings import ExplorationSettings
+from shared.networks.parts import load_policy
+from shared.networks.policy import Candidates, Policy, distribution
+from shared.registry.manifest import Manifest
+from shared.wire import WireError
+
+# A seed's highest 53 bits are as many as a float64 below 1 can tell apart.
+SEED_SHIFT: Final = 11
+UNIT: Final = 2.0**-53
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPolicy:
+    """The policy of one model version, and the last experience that its head statistics cover."""
+
+    policy: Policy
+    head_sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """int64 [B] positions of the drawn actions; float64 [N] each of all candidates, row after row."""
+
+    position: Tensor
+    probabilities: Tensor
+    expected_rewards: Tensor
+    variances: Tensor
+    outcome_variances: Tensor
+
+
+def load_version_policy(manifest: Manifest, data: bytes) -> VersionPolicy:
+    """The policy of a version from its file of weights and head statistics."""
+    q_network, statistics = load_policy(manifest.architecture, data)
+    policy = Policy(manifest.architecture, manifest.settings.reward.range, q_network, statistics)
+    return VersionPolicy(policy, manifest.covers_sequence)
+
+
+def decide(
+    policy: Policy,
+    states_BS: Tensor,
+    candidates: Candidates,
+    action_embeddings_ND: Tensor | None,
+    exploration: ExplorationSettings,
+    reward_range: tuple[float, float],
+    seeds: Sequence[int],
+) -> Drawn:
+    """Scores every candidate, and draws an action of each row from the distribution that it returns.
+
+    Raises:
+        WireError: shapes that are not the version's.
+    """
+    _hold_shapes(policy, states_BS, candidates, action_embeddings_ND, seeds)
+    with torch.inference_mode():
+        scores = policy.score(states_BS, candidates, action_embeddings_ND)
+        probabilities_BA = distribution(scores, candidates.allowed, exploration, reward_range)
+        uniform_B = torch.tensor([(seed >> SEED_SHIFT) * UNIT for seed in seeds], dtype=torch.float64)
+        position_B = draw_action(probabilities_BA, uniform_B)
+    columns = (probabilities_BA, scores.expected_reward, scores.variance, scores.outcome_variance)
+    return Drawn(position_B, *(column_BA[candidates.present] for column_BA in columns))
+
+
+def _hold_shapes(
+    policy: Policy, states_BS: Tensor, candidates: Candidates, actions_ND: Tensor | None, seeds: Sequence[int]
+) -> None:
+    architecture = policy.architecture
+    expected = (len(candidates.present), architecture.state_width)
+    if tuple(states_BS.shape) != expected or len(seeds) != expected[0]:
+        raise WireError(f"states are {list(states_BS.shape)} with {len(seeds)} seeds, expected {list(expected)}")
+    wanted = (len(candidates.action_ids), architecture.embedding_width) if architecture.action_features else None
+    found = None if actions_ND is None else tuple(actions_ND.shape)
+    if found != wanted:
+        raise WireError(f"action embeddings are {found}, expected {wanted}")

@@ -1,0 +1,87 @@
+"""The policy service over gRPC: from protobuf, to deciding, to protobuf."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import torch
+from google.protobuf.message import Message
+from torch import Tensor
+
+from services.policy.deciding import VersionPolicy, decide, load_version_policy
+from services.policy.settings import PolicySettings
+from shared import wire
+from shared.db.engine import open_engine
+from shared.loop_settings import ExplorationSettings
+from shared.model_server import serve_models
+from shared.networks.policy import Candidates
+from shared.pb.policy.v1 import policy_pb2, policy_pb2_grpc
+from shared.registry.artifacts import ArtifactStore
+from shared.registry.loading import LoadedVersions
+
+SERVICE = "rewardloop.policy.v1.PolicyService"
+
+
+class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
+    """Answers Decide; the work is done in a thread of its own, never on the event loop."""
+
+    def __init__(self, loaded: LoadedVersions[VersionPolicy], executor: ThreadPoolExecutor) -> None:
+        self._loaded = loaded
+        self._executor = executor
+
+    async def Decide(  # noqa: N802 - gRPC's name
+        self, request: policy_pb2.DecideRequest, context: grpc.aio.ServicerContext[Message, Message]
+    ) -> policy_pb2.DecideResponse:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._decide, request)
+
+    def _decide(self, request: policy_pb2.DecideRequest) -> policy_pb2.DecideResponse:
+        version = self._loaded.get(wire.model_ref_from_pb(request.model))
+        rows = request.candidates
+        candidates = Candidates.of([row.action_ids for row in rows], [row.excluded for row in rows])
+        drawn = decide(
+            version.policy,
+            torch.from_numpy(wire.floats_from_pb(request.states, 2).copy()),
+            candidates,
+            _action_embeddings(request),
+            _exploration(request.exploration),
+            (request.exploration.reward_low, request.exploration.reward_high),
+            request.seeds,
+        )
+        return policy_pb2.DecideResponse(
+            head_sequence=version.head_sequence,
+            drawn=wire.tensor_to_pb(drawn.position.numpy()),
+            probabilities=wire.tensor_to_pb(drawn.probabilities.numpy()),
+            expected_rewards=wire.tensor_to_pb(drawn.expected_rewards.numpy()),
+            variances=wire.tensor_to_pb(drawn.variances.numpy()),
+            outcome_variances=wire.tensor_to_pb(drawn.outcome_variances.numpy()),
+        )
+
+
+def _action_embeddings(request: policy_pb2.DecideRequest) -> Tensor | None:
+    if not request.HasField("action_embeddings"):
+        return None
+    return torch.from_numpy(wire.floats_from_pb(request.action_embeddings, 2).copy())
+
+
+def _exploration(message: policy_pb2.Exploration) -> ExplorationSettings:
+    return ExplorationSettings.model_validate(
+        {
+            "strategy": message.strategy,
+            "epsilon": message.epsilon,
+            "temperature": message.temperature,
+            "floor": message.floor,
+        }
+    )
+
+
+async def run(settings: PolicySettings, stop: asyncio.Event) -> None:
+    """Serves until `stop`."""
+    store = ArtifactStore(settings.artifact_folder)
+    loaded = LoadedVersions(open_engine(settings.database), store, "policy", load_version_policy)
+    with ThreadPoolExecutor(1, "policy") as executor:
+        servicer = PolicyServicer(loaded, executor)
+
+        def add_service(server: grpc.aio.Server) -> None:
+            policy_pb2_grpc.add_PolicyServiceServicer_to_server(servicer, server)
+
+        await serve_models(settings.policy_address, SERVICE, add_service, loaded, stop)

@@ -1,0 +1,129 @@
+"""What the three model services have in common: a gRPC server that says what it has loaded, and keeps loading."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+import grpc
+import structlog
+import torch
+from google.protobuf.message import Message
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from shared import wire
+from shared.grpc import MESSAGE_LIMITS
+from shared.lifeline import lifeline_of, watch_lifeline
+from shared.pb.serving.v1 import serving_pb2, serving_pb2_grpc
+from shared.registry.loading import LoadedVersions, ModelNotLoadedError
+from shared.telemetry import configure_logging
+
+POLL_SECONDS: Final = 0.5
+GRACE_SECONDS: Final = 2.0
+
+logger: Final = structlog.get_logger(__name__)
+Context = grpc.aio.ServicerContext[Message, Message]
+Handler = grpc.RpcMethodHandler[Message, Message]
+T = TypeVar("T")
+
+
+class ModelService(serving_pb2_grpc.ModelServiceServicer):
+    """Says which model versions can be served here."""
+
+    def __init__(self, loaded: LoadedVersions[T]) -> None:
+        self._loaded = loaded
+
+    async def ListModels(  # noqa: N802 - gRPC's name
+        self, request: serving_pb2.ListModelsRequest, context: Context
+    ) -> serving_pb2.ListModelsResponse:
+        return serving_pb2.ListModelsResponse(models=map(wire.model_ref_to_pb, self._loaded.refs))
+
+
+class StatusOfErrors(grpc.aio.ServerInterceptor):
+    """The one place where our errors become gRPC statuses."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        behaviour: Callable[[Message, Context], Awaitable[Message]] = handler.unary_unary
+
+        async def call(request: Message, context: Context) -> Message:
+            try:
+                return await behaviour(request, context)
+            except ModelNotLoadedError as error:
+                return await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+            except ValueError as error:
+                return await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            except grpc.aio.AbortError:
+                raise
+            except Exception:
+                logger.exception("call_failed", method=handler_call_details.method)
+                return await context.abort(grpc.StatusCode.INTERNAL, "the call failed; the service's log says why")
+
+        return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+
+
+async def serve_models(
+    address: str,
+    service_name: str,
+    add_service: Callable[[grpc.aio.Server], None],
+    loaded: LoadedVersions[T],
+    stop: asyncio.Event,
+) -> None:
+    """Serves until `stop`, with health, reflection and ListModels beside the service; ready after the first look.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    server = grpc.aio.server(options=MESSAGE_LIMITS, interceptors=[StatusOfErrors()])
+    add_service(server)
+    serving_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(loaded), server)
+    status = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    reflection.enable_server_reflection(_names(service_name), server)
+    await status.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    if server.add_insecure_port(address) == 0:
+        raise OSError(f"cannot listen on {address}")
+    await server.start()
+    try:
+        await asyncio.to_thread(loaded.refresh)
+        await status.set("", health_pb2.HealthCheckResponse.SERVING)
+        while not await _stopped_within(stop, POLL_SECONDS):
+            await asyncio.to_thread(loaded.refresh)
+    finally:
+        await server.stop(GRACE_SECONDS)
+
+
+def _names(service_name: str) -> Sequence[str]:
+    return (service_name, "rewardloop.serving.v1.ModelService", health.SERVICE_NAME, reflection.SERVICE_NAME)
+
+
+async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def run_process(service: str, log_level: str, serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """A process that serves until SIGTERM or SIGINT, or until its supervisor is gone."""
+    watch_lifeline(lifeline_of(os.environ))
+    configure_logging(log_level, service)
+    # The processes share the machine's cores; batches, not threads, are what makes a model fast.
+    torch.set_num_threads(1)
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await serve(stop)
+
+    asyncio.run(main())
