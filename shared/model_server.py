@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import grpc
 import structlog
@@ -25,7 +25,8 @@ GRACE_SECONDS: Final = 2.0
 
 logger: Final = structlog.get_logger(__name__)
 Context = grpc.aio.ServicerContext[Message, Message]
-Handler = grpc.RpcMethodHandler[Message, Message]
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
 T = TypeVar("T")
 
 
@@ -46,15 +47,18 @@ class StatusOfErrors(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        continuation: Callable[
+            [grpc.HandlerCallDetails], "Awaitable[grpc.RpcMethodHandler[RequestT, ResponseT] | None]"
+        ],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
+    ) -> "grpc.RpcMethodHandler[RequestT, ResponseT] | None":
         handler = await continuation(handler_call_details)
         if handler is None or handler.unary_unary is None:
             return handler
-        behaviour: Callable[[Message, Context], Awaitable[Message]] = handler.unary_unary
+        # The stubs know blocking servers only.
+        behaviour = cast("Callable[[RequestT, Context], Awaitable[ResponseT]]", handler.unary_unary)
 
-        async def call(request: Message, context: Context) -> Message:
+        async def call(request: RequestT, context: Context) -> ResponseT:
             try:
                 return await behaviour(request, context)
             except ModelNotLoadedError as error:
