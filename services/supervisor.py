@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from typing import Final
 from shared.lifeline import VARIABLE
 
 STOP_SECONDS: Final = 6.0
-RESTART_SECONDS: Final = 1.0
+FIRST_RESTART_SECONDS: Final = 1.0
+LONGEST_RESTART_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,9 @@ class Supervisor:
             os.close(read_end)
 
     async def _keep(self, program: Program, lifeline: int, stop: asyncio.Event) -> None:
+        pause = FIRST_RESTART_SECONDS
         while not stop.is_set():
+            started = time.monotonic()
             process = await self._start(program, lifeline)
             ended = asyncio.create_task(process.wait())
             stopped = asyncio.create_task(stop.wait())
@@ -63,10 +67,13 @@ class Supervisor:
                 await self._end(program, process, ended)
                 return
             _kill_group(process.pid)
+            if time.monotonic() - started > LONGEST_RESTART_SECONDS:
+                pause = FIRST_RESTART_SECONDS
             log = self._log_folder / f"{program.name}.log"
-            self._say(f"{program.name} ended with status {process.returncode}; starting it again (its log: {log})")
+            self._say(f"{program.name} ended with status {process.returncode}; again in {pause:.0f} s (its log: {log})")
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), RESTART_SECONDS)
+                await asyncio.wait_for(stop.wait(), pause)
+            pause = min(2 * pause, LONGEST_RESTART_SECONDS)
 
     async def _start(self, program: Program, lifeline: int) -> asyncio.subprocess.Process:
         with (self._log_folder / f"{program.name}.log").open("ab") as log:

@@ -54,7 +54,7 @@ async def test_starts_again_what_ends_by_itself_and_says_so(tmp_path: Path) -> N
     await asyncio.to_thread(until, lambda: log_of(tmp_path, "brief").count("up") >= 2)
     stop.set()
     await asyncio.wait_for(running, 5)
-    assert said[0].startswith("brief ended with status 0; starting it again")
+    assert said[0].startswith("brief ended with status 0; again in 1 s")
 
 
 async def test_kills_what_does_not_stop(tmp_path: Path) -> None:
