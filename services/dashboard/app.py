@@ -1,0 +1,122 @@
+"""The dashboard as a web application: routes to pages, who may open them, and what browsers are told to allow."""
+
+from pathlib import Path
+from typing import Final
+
+import nicegui
+from fastapi import FastAPI, Response
+from nicegui import ui
+from nicegui.storage import Storage
+from starlette.datastructures import MutableHeaders
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.dashboard import session
+from services.dashboard.elements import Text, box, link
+from services.dashboard.pages import decision, loop, overview, sign_in
+from services.dashboard.site import Site
+
+STYLE: Final = Path(__file__).parent / "style.css"
+ICON: Final = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path fill="none" stroke="#5b63d3" stroke-width="2.6" '
+    'stroke-linecap="round" d="M19.5 12a7.5 7.5 0 1 1-2.6-5.7"/><circle cx="19" cy="6.2" r="2.8" fill="#5b63d3"/></svg>'
+)
+HEADERS: Final = {
+    # NiceGUI's pages hold their script, and Vue compiles templates in the browser.
+    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data:; media-src data:; font-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def create_app(site: Site) -> FastAPI:
+    """The application; NiceGUI keeps one a process, so call it once."""
+    settings = site.settings
+    session.prepare_sessions(settings.session_folder, site.now().timestamp())
+    Storage.path = settings.session_folder.resolve()
+    nicegui.app.add_middleware(session.SignInGate)
+    nicegui.app.on_page_exception(_show_broken)
+    _add_pages(site)
+    ui.add_head_html(f"<style>{STYLE.read_text(encoding='utf-8')}</style>", shared=True)
+    app = FastAPI(openapi_url=None)
+    ui.run_with(
+        app,
+        title="Rewardloop",
+        favicon=ICON,
+        dark=None,
+        language="en-US",
+        tailwind=False,
+        reconnect_timeout=10,
+        show_welcome_message=False,
+        storage_secret=session.read_secret(settings.secret_file),
+        session_middleware_kwargs={"max_age": session.SESSION_SECONDS, "same_site": "strict"},
+    )
+    app.add_middleware(_SafeHeaders)
+    # Other sites' names that resolve to this machine do not reach the pages.
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+    return app
+
+
+def _add_pages(site: Site) -> None:
+    # A page is built from its first reading; one that takes longer is shown as the gateway being away.
+    patience = site.settings.gateway_timeout + 5
+
+    @ui.page(session.SIGN_IN, title="Sign in · Rewardloop")
+    def sign_in_page(wanted: str = "/", refused: str = "") -> Response | None:
+        if session.current_key() is not None:
+            return RedirectResponse(session.local_path(wanted), status_code=303)
+        sign_in.show(site, wanted, bool(refused))
+        return None
+
+    @ui.page("/", title="Loops · Rewardloop", response_timeout=patience)
+    async def overview_page() -> None:
+        await overview.show(site, _key())
+
+    @ui.page("/loops/{loop_id}", response_timeout=patience)
+    async def loop_page(loop_id: str) -> None:
+        ui.page_title(f"{loop_id} · Rewardloop")
+        await loop.show(site, _key(), loop_id)
+
+    @ui.page("/loops/{loop_id}/decisions/{decision_id}", response_timeout=patience)
+    async def decision_page(loop_id: str, decision_id: str) -> None:
+        ui.page_title(f"Decision · {loop_id} · Rewardloop")
+        await decision.show(site, _key(), loop_id, decision_id)
+
+    @ui.page("/{path:path}", title="Not found · Rewardloop")
+    def nothing_here(path: str) -> None:
+        ui.context.client.status_code = 404
+        _show_message("Nothing here", "There is no page at this address.")
+
+
+def _key() -> str:
+    """The key of who is signed in; the gateway refuses the empty one of who has just signed out elsewhere."""
+    return session.current_key() or ""
+
+
+def _show_broken() -> None:
+    _show_message("This page broke", "What went wrong is in the dashboard's log.")
+
+
+def _show_message(title: str, text: str) -> None:
+    with box("main", "sign-in"), box("div", "card"):
+        Text("h1", title)
+        Text("p", text)
+        link("All loops", "/")
+
+
+class _SafeHeaders:
+    """Sets headers on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)

@@ -1,0 +1,126 @@
+"""A decision's page: what came in, what it weighed, what was chosen, and what came of it."""
+
+import json
+from typing import Final
+
+from nicegui import ui
+
+from services.dashboard import tables, wording
+from services.dashboard.elements import Table, Text, box, section
+from services.dashboard.frame import Crumb, Live, frame
+from services.dashboard.gateway import Decision, GatewayClient, Loop, MediaValue
+from services.dashboard.paths import decision_path, loop_path
+from services.dashboard.site import Site
+
+# Times slower than the other pages.
+SLOWER: Final = 2
+# Numbers of an embedding that are written out.
+NUMBERS_SHOWN: Final = 8
+MEDIA_KINDS: Final = frozenset({"image", "audio", "video", "text"})
+# What browsers show.
+PICTURES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp"})
+# A picture of fewer bytes has so few pixels that they are shown as squares.
+TINY_BYTES: Final = 1024
+
+
+async def show(site: Site, key: str, loop_id: str, decision_id: str) -> None:
+    """Builds the page and keeps it current: feedback and reward may come later."""
+    client = GatewayClient(site.http, key)
+    crumbs = [Crumb(loop_id, loop_path(loop_id)), Crumb(decision_id[-8:], decision_path(loop_id, decision_id))]
+    with frame(crumbs) as place:
+        page = _DecisionPage()
+        live = Live(lambda: client.read_decision(loop_id, decision_id), page.show, place, site.now)
+        # Each reading brings the pictures and sounds again.
+        await live.start(SLOWER * site.settings.dashboard_refresh)
+
+
+class _DecisionPage:
+    """What is known of one decision."""
+
+    def __init__(self) -> None:
+        self._shown = False
+        with box("div", "title"), box("div"):
+            self._heading = Text("h1", "Decision")
+            self._when = Text("p", "", "note")
+        with box("dl", "counters"):
+            self._reward = _fact("Reward", "what its feedback came to")
+            self._probability = _fact("Propensity", "the probability with which it was drawn")
+            self._version = _fact("Model version", "which one chose")
+            self._fallback = _fact("Fallback", "why no model version chose, if none did")
+        with box("div", "columns"):
+            self._context = section("Context", "What was known of the moment.").body
+            with section("Ranking", "The distribution that the action was drawn from.").body:
+                self._ranking = Table("Ranking", tables.RANKING)
+        with section("Feedback", "Every event about this decision, in the order it was received.").body:
+            self._no_feedback = Text("p", "None yet.", "note")
+            self._feedback = Table("Feedback", tables.FEEDBACK)
+
+    def show(self, known: tuple[Loop, Decision]) -> None:
+        loop, decision = known
+        if not self._shown:
+            self._show_choice(loop, decision)
+            self._shown = True
+        self._reward.set_text(wording.outcome(decision, loop.reward.range))
+        self._no_feedback.set_visibility(not decision.feedback)
+        self._feedback.show(tables.feedback_rows(decision.feedback))
+
+    def _show_choice(self, loop: Loop, decision: Decision) -> None:
+        """What never changes once it was decided."""
+        self._heading.set_text(f"Chose {decision.action_id}")
+        when = f"Decided at {decision.decided_at:%Y-%m-%d %H:%M:%S} UTC · {decision.decision_id}"
+        served = decision.served_action_id
+        self._when.set_text(when if served is None else f"{when} · the product showed {served} instead")
+        self._probability.set_text(wording.probability(decision.probability))
+        self._version.set_text(wording.version(decision.model_version))
+        self._fallback.set_text(wording.plain(decision.fallback_reason))
+        self._ranking.show(tables.ranking_rows(loop, decision))
+        with self._context:
+            for name, modality in loop.modalities.items():
+                with box("div", "modality"):
+                    with box("h3"):
+                        Text("span", name)
+                        Text("span", modality.kind, "note")
+                    _show_value(name, modality.kind, decision)
+
+
+def _show_value(name: str, kind: str, decision: Decision) -> None:
+    """One value of the context, as people read it."""
+    media = decision.media(name) if kind in MEDIA_KINDS else None
+    match decision.context.get(name):
+        case None:
+            Text("p", "missing", "note")
+        case _ if media is not None:
+            _show_media(name, media)
+        case str(text):
+            Text("blockquote", text)
+        case list(numbers):
+            first = ", ".join(f"{number:.3g}" for number in numbers[:NUMBERS_SHOWN])
+            Text("p", f"{wording.count(len(numbers))} numbers: {first}{', …' if len(numbers) > NUMBERS_SHOWN else ''}")
+        case dict(table):
+            with box("dl", "fields"):
+                for field, value in table.items():
+                    Text("dt", field)
+                    Text("dd", json.dumps(value) if isinstance(value, bool) else str(value))
+
+
+def _show_media(name: str, media: MediaValue) -> None:
+    if media.data is None:
+        Text("p", f"{media.content_type}: its bytes are stored no more", "note")
+        return
+    source = f"data:{media.content_type};base64,{media.data}"
+    number_of_bytes = len(media.data) * 3 // 4
+    if media.content_type in PICTURES:
+        picture = ui.element("img").classes("picture pixels" if number_of_bytes < TINY_BYTES else "picture")
+        picture.props.update({"src": source, "alt": f"The picture in {name}"})
+    elif media.content_type.startswith("audio/"):
+        sound = ui.element("audio").classes("sound")
+        sound.props.update({"src": source, "controls": True, "aria-label": f"The sound in {name}"})
+    Text("p", f"{media.content_type}, {wording.size(number_of_bytes)}", "note")
+
+
+def _fact(name: str, meaning: str) -> Text:
+    with box("div", "card"):
+        Text("dt", name)
+        fact = Text("dd", wording.NOTHING)
+        Text("dd", meaning, "note")
+        return fact

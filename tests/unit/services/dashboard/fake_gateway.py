@@ -1,0 +1,237 @@
+"""A gateway that answers from memory: one loop that learns, in the shapes of the public API."""
+
+import base64
+import math
+import struct
+import zlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+KEY = "fake-" + "k" * 40
+DECIDE_KEY = "fake-" + "d" * 40
+LOOP_ID = "digits-and-questions"
+START = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+PER_BUCKET = 40
+PER_VERSION = 300
+ANSWERS = ["yes", "no", *map(str, range(10))]
+Json = dict[str, object]
+
+
+@dataclass
+class FakeGateway:
+    """What it answers; tests change these while it runs."""
+
+    experiences: int = 0
+    has_loop: bool = True
+    away: bool = False
+    known_keys: set[str] = field(default_factory=lambda: {KEY, DECIDE_KEY})
+    fine_tunes: int = 0
+
+    def app(self) -> FastAPI:
+        app = FastAPI()
+        loop = f"/v1/loops/{LOOP_ID}"
+        app.get("/v1/loops")(lambda: page([self.loop()] if self.has_loop else []))
+        app.get(loop)(self.loop)
+        app.get(f"{loop}/statistics")(self.statistics)
+        app.get(f"{loop}/decisions")(lambda: page([self.decision(number) for number in self.numbers()]))
+        app.get(f"{loop}/decisions/{{decision_id}}")(self.whole_decision)
+        app.get(f"{loop}/models")(lambda: page(self.models()))
+        app.get(f"{loop}/training-runs")(lambda: page(self.training_runs()))
+        app.post(f"{loop}/training-runs", status_code=202)(self.fine_tune)
+        app.middleware("http")(self.admit)
+        return app
+
+    async def admit(self, request: Request, proceed) -> Response:  # type: ignore[no-untyped-def] # Starlette's own
+        key = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if self.away:
+            return problem(503, "The database is not available")
+        if key not in self.known_keys:
+            return problem(401, "The key is not known")
+        if key == DECIDE_KEY:
+            return problem(403, "The key's role does not allow this")
+        answer: Response = await proceed(request)
+        return problem(404, "There is no such loop") if answer.status_code == 404 else answer
+
+    @property
+    def champion(self) -> int:
+        return 1 + self.experiences // PER_VERSION
+
+    def numbers(self) -> range:
+        return range(self.experiences + 1, max(0, self.experiences - 24), -1)
+
+    def loop(self) -> Json:
+        return {
+            "loop_id": LOOP_ID,
+            "modalities": {"digit": {"kind": "image"}, "question": {"kind": "text"}, "visitor": {"kind": "tabular"}},
+            "actions": [{"id": answer} for answer in ANSWERS],
+            "reward": {"metrics": {"correct": {"weight": 1.0}}, "range": [0.0, 1.0]},
+            "settings_revision": 1,
+            "created_at": START.isoformat(),
+            "aliases": {"champion": str(self.champion)},
+        }
+
+    def statistics(self) -> Json:
+        ends = list(range(PER_BUCKET, self.experiences + 1, PER_BUCKET))
+        versions = [(name, list(of)) for name, of in groupby(ends, key=version_at)]
+        return {
+            "head_sequence": self.experiences,
+            "decisions": self.experiences + 1,
+            "feedback": self.experiences,
+            "experiences": self.experiences,
+            "dangling_feedback": 3,
+            "late_feedback": 1,
+            "duplicate_feedback": 2,
+            "duplicate_decisions": 0,
+            "conflicting_decisions": 0,
+            "duplicate_activations": 0,
+            "dead_letters": 0,
+            "joiner_lag": {},
+            "share_closed_by_timeout": 0.0,
+            "reward": earned(ends) if ends else None,
+            "reward_by_version": [earned(of) | {"model_version": name} for name, of in versions],
+            "reward_curve": [bucket(last) for last in ends],
+            "warnings": [],
+        }
+
+    def decision(self, number: int) -> Json:
+        version = version_at(number)
+        return {
+            "decision_id": f"019ab000-0000-7000-8000-{number:012d}",
+            "decided_at": time_of(number),
+            "action_id": ANSWERS[number % len(ANSWERS)],
+            "probability": 1 / 12 if version is None else 0.2 + 0.79 * ((number * 7) % 10) / 10,
+            "model_version": version,
+            "fallback_reason": "no_model_yet" if version is None else None,
+            "served_action_id": None,
+            "reward": None if number > self.experiences else float(number % 5 > 0),
+        }
+
+    def whole_decision(self, decision_id: str) -> Json:
+        decision = self.decision(int(decision_id[-12:]))
+        chosen, probability = decision["action_id"], float(str(decision["probability"]))
+        rest = [answer for answer in ANSWERS if answer != chosen]
+        return decision | {
+            "context": {
+                "digit": {"content_type": "image/png", "data": base64.b64encode(PICTURE).decode()},
+                "question": "is it greater than four?",
+            },
+            "ranking": [ranked(str(chosen), probability, 0.91)]
+            + [ranked(answer, (1 - probability) / len(rest), 0.3 - index / 50) for index, answer in enumerate(rest)],
+            "modalities_used": ["digit", "question"],
+            "modalities_missing": ["visitor"],
+            "feedback": []
+            if decision["reward"] is None
+            else [
+                {
+                    "feedback_id": decision_id,
+                    "metric": "correct",
+                    "value": decision["reward"],
+                    "received_at": decision["decided_at"],
+                    "late": False,
+                }
+            ],
+        }
+
+    def models(self) -> list[Json]:
+        return [
+            {
+                "version": str(number),
+                "status": "ready",
+                "aliases": ["champion"] if number == self.champion else [],
+                "parent": str(number - 1) if number > 1 else None,
+                "created_at": time_of(number * PER_VERSION),
+                "metrics": {"gate": "passed"} if number > 1 else {},
+            }
+            for number in range(self.champion, 0, -1)
+        ]
+
+    def training_runs(self) -> list[Json]:
+        asked = [training_run(f"asked-{number}", "queued", 0.0, None) for number in range(self.fine_tunes)]
+        under_way = training_run("now", "running", self.experiences % PER_VERSION / PER_VERSION, None)
+        done = [training_run(f"run-{number}", "succeeded", 1.0, number) for number in range(self.champion, 0, -1)]
+        return [*asked, under_way, *done][:8]
+
+    def fine_tune(self) -> Json:
+        self.fine_tunes += 1
+        return {"training_run_id": f"asked-{self.fine_tunes - 1}", "status": "queued"}
+
+
+def page(items: list[Json]) -> Json:
+    return {"items": items, "next_cursor": None}
+
+
+def problem(status: int, title: str) -> JSONResponse:
+    body = {"type": "urn:rewardloop:problem:fake", "title": title, "status": status, "detail": "", "field": None}
+    return JSONResponse(body, status, media_type="application/problem+json")
+
+
+def version_at(sequence: int) -> str | None:
+    return None if sequence <= PER_BUCKET else str(1 + sequence // PER_VERSION)
+
+
+def mean_at(sequence: int) -> float:
+    return 0.08 + 0.86 * (1 - math.exp(-sequence / 500)) + 0.05 * math.sin(sequence / 31)
+
+
+def bucket(last: int) -> Json:
+    return {
+        "first_sequence": last - PER_BUCKET + 1,
+        "last_sequence": last,
+        "count": PER_BUCKET,
+        "mean": mean_at(last),
+        "last_decided_at": time_of(last),
+        "model_version": version_at(last),
+    }
+
+
+def earned(ends: list[int]) -> Json:
+    mean, count = sum(map(mean_at, ends)) / len(ends), PER_BUCKET * len(ends)
+    half = 1.96 * math.sqrt(mean * (1 - mean) / count)
+    return {"experiences": count, "mean": mean, "interval": [mean - half, mean + half], "closed_by_timeout": 0}
+
+
+def time_of(sequence: float) -> str:
+    return (START + timedelta(seconds=sequence / 12)).isoformat()
+
+
+def ranked(action_id: str, probability: float, expected: float) -> Json:
+    bounds = [expected - 0.06, expected + 0.06]
+    return {
+        "id": action_id,
+        "probability": probability,
+        "expected_reward": expected,
+        "interval": bounds,
+        "outcome_interval": bounds,
+    }
+
+
+def training_run(name: str, status: str, progress: float, version: int | None) -> Json:
+    return {
+        "training_run_id": name,
+        "kind": "initialise" if version == 1 else "fine_tune",
+        "status": status,
+        "progress": progress,
+        "steps": round(600 * progress),
+        "loss": None if status == "queued" else 0.21 - progress / 10,
+        "requested_at": time_of((version or 9) * PER_VERSION),
+        "model_version": None if version is None else str(version),
+        "detail": None,
+    }
+
+
+def _png() -> bytes:
+    """A grey square with a light diagonal, 16 by 16, as a PNG."""
+    rows = b"".join(b"\0" + bytes(230 if abs(x - y) < 2 else 40 for x in range(16)) for y in range(16))
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", 16, 16, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+PICTURE = _png()

@@ -1,0 +1,115 @@
+"""What the client makes of the gateway's answers; the fake's answers are held against the gateway's own models."""
+
+import httpx
+import pytest
+from pydantic import TypeAdapter
+
+from services.dashboard.gateway import (
+    GatewayAwayError,
+    GatewayClient,
+    GatewayError,
+    KeyRefusedError,
+    NotFoundError,
+    RefusedError,
+)
+from services.gateway import answers
+from tests.unit.services.dashboard.fake_gateway import DECIDE_KEY, KEY, LOOP_ID, FakeGateway, Json
+
+
+def client_of(fake: FakeGateway, key: str = KEY) -> GatewayClient:
+    transport = httpx.ASGITransport(fake.app())
+    return GatewayClient(httpx.AsyncClient(transport=transport, base_url="http://gateway"), key)
+
+
+def client_answered(response: httpx.Response) -> GatewayClient:
+    transport = httpx.MockTransport(lambda _: response)
+    return GatewayClient(httpx.AsyncClient(transport=transport, base_url="http://gateway"), KEY)
+
+
+@pytest.mark.parametrize(
+    ("model", "answer"),
+    [
+        (answers.StatisticsAnswer, FakeGateway(experiences=700).statistics()),
+        (answers.DecisionSummary, FakeGateway().decision(5) | {"deferred": False, "activated_at": None}),
+        (list[answers.RankedAction], FakeGateway().whole_decision("1" * 12)["ranking"]),
+    ],
+)
+def test_the_fake_answers_as_the_gateway_does(model: type[object], answer: Json) -> None:
+    TypeAdapter(model).validate_python(answer)
+
+
+async def test_overview_holds_each_loop_with_its_statistics() -> None:
+    (view,) = await client_of(FakeGateway(experiences=700)).read_overview()
+    assert (view.loop.loop_id, view.loop.champion) == (LOOP_ID, "3")
+    assert view.statistics.experiences == 700
+    assert [bucket.model_version for bucket in view.statistics.reward_curve][:2] == [None, "1"]
+
+
+async def test_a_loop_deleted_meanwhile_is_left_out_of_the_overview() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/loops":
+            return httpx.Response(200, json={"items": [FakeGateway().loop()], "next_cursor": None})
+        return httpx.Response(404, json={"title": "There is no such loop"})
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://gateway")
+    assert await GatewayClient(http, KEY).read_overview() == []
+
+
+async def test_a_loop_is_read_with_its_lists_newest_first() -> None:
+    detail = await client_of(FakeGateway(experiences=700)).read_loop(LOOP_ID)
+    assert detail.decisions[0].reward is None
+    assert detail.decisions[1].reward == 0.0
+    assert detail.versions[0].version == "3"
+    assert detail.training_runs[0].status == "running"
+
+
+async def test_a_context_has_media_and_other_values() -> None:
+    _, decision = await client_of(FakeGateway(experiences=700)).read_decision(LOOP_ID, "0" * 9 + "123")
+    picture = decision.media("digit")
+    assert picture is not None
+    assert picture.data is not None
+    assert picture.content_type == "image/png"
+    assert decision.context["question"] == "is it greater than four?"
+    assert decision.media("question") is decision.media("visitor") is None
+
+
+@pytest.mark.parametrize(
+    ("response", "error", "text"),
+    [
+        (httpx.Response(401, json={"title": "The key is not known"}), KeyRefusedError, "does not know this key"),
+        (httpx.Response(404, json={"title": "There is no such loop"}), NotFoundError, "There is no such loop."),
+        (httpx.Response(422, json={"title": "Wrong", "detail": "So."}), RefusedError, "Wrong. So."),
+        (httpx.Response(503, json={"title": "No database"}), GatewayAwayError, "does not answer"),
+        (httpx.Response(200, text="<html>not a gateway</html>"), GatewayAwayError, "does not answer"),
+        (httpx.Response(418, text="no JSON"), GatewayAwayError, "does not answer"),
+    ],
+)
+async def test_errors_say_what_happened(response: httpx.Response, error: type[GatewayError], text: str) -> None:
+    with pytest.raises(error, match=text):
+        await client_answered(response).read_loop("any")
+
+
+async def test_a_gateway_that_cannot_be_reached_is_away() -> None:
+    def refuse(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(refuse), base_url="http://gateway")
+    with pytest.raises(GatewayAwayError):
+        await GatewayClient(http, KEY).list_loops()
+
+
+async def test_a_role_that_may_not_read_is_told_so() -> None:
+    with pytest.raises(RefusedError, match="role does not allow"):
+        await client_of(FakeGateway(), DECIDE_KEY).list_loops()
+
+
+async def test_names_in_addresses_are_escaped() -> None:
+    asked: list[str] = []
+
+    def note(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path.decode())
+        return httpx.Response(202, json={})
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(note), base_url="http://gateway")
+    await GatewayClient(http, KEY).fine_tune("../keys?x#y")
+    assert asked == ["/v1/loops/..%2Fkeys%3Fx%23y/training-runs"]

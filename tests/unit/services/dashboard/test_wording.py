@@ -1,0 +1,132 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from services.dashboard import wording
+from services.dashboard.gateway import ModelVersion, Range, RewardBucket, RewardEstimate, TrainingRun
+
+NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+UNIT = (0.0, 1.0)
+
+
+def curve_of(*means: float, width: int = 40) -> list[RewardBucket]:
+    return [
+        RewardBucket(
+            first_sequence=index * width + 1,
+            last_sequence=(index + 1) * width,
+            mean=mean,
+            count=width,
+            last_decided_at=NOW,
+        )
+        for index, mean in enumerate(means)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("means", "trend"),
+    [
+        ((), "early"),
+        ((0.1,), "early"),
+        ((0.1, 0.9), "early"),
+        ((0.1, 0.2, 0.4, 0.8, 0.9), "learning"),
+        ((0.9, 0.9, 0.9, 0.5, 0.4, 0.3), "falling"),
+        ((0.9, 0.9, 0.95, 0.9, 0.92, 0.9), "steady"),
+    ],
+)
+def test_judge_tells_the_trend(means: tuple[float, ...], trend: str) -> None:
+    assert wording.judge(curve_of(*means), UNIT).trend == trend
+
+
+def test_judge_says_from_where_to_where() -> None:
+    verdict = wording.judge(curve_of(0.1, 0.1, 0.1, 0.5, 0.9, 0.9, 0.9), UNIT)
+    assert verdict.sentence == "Reward rose from 0.10 at first to 0.90 lately."
+
+
+def test_judge_does_not_take_noise_for_learning() -> None:
+    # 120 against 120 experiences: two standard errors of rewards in [0, 1] are at most .129.
+    assert wording.judge(curve_of(0.5, 0.5, 0.5, 0.6, 0.6, 0.62), UNIT).trend == "steady"
+    assert wording.judge(curve_of(0.5, 0.5, 0.5, 0.64, 0.64, 0.64), UNIT).trend == "learning"
+
+
+def test_judge_holds_on_any_scale() -> None:
+    scaled = [
+        bucket.model_copy(update={"mean": 1000 * bucket.mean}) for bucket in curve_of(0.1, 0.1, 0.1, 0.9, 0.9, 0.9)
+    ]
+    assert wording.judge(scaled, (0.0, 1000.0)).sentence == "Reward rose from 100 at first to 900 lately."
+    assert wording.judge(scaled, (-50_000.0, 50_000.0)).trend == "steady"
+
+
+def test_recent_mean_takes_whole_buckets_up_to_a_hundred() -> None:
+    assert wording.recent_mean(curve_of(0.0, 0.3, 0.6, 0.9)) == pytest.approx(0.6)
+    assert wording.recent_mean([]) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "reward_range", "text"),
+    [
+        (0.5, UNIT, "0.50"),
+        (-0.0001, (-1.0, 1.0), "0.00"),
+        (1234.5, (0.0, 5000.0), "1,234"),
+        (0.01234, (0.0, 0.1), "0.012"),
+        (None, UNIT, "—"),
+    ],
+)
+def test_reward_has_the_decimals_of_its_range(value: float | None, reward_range: Range, text: str) -> None:
+    assert wording.reward(value, reward_range) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0, "0.000"), (0.0001, "<0.001"), (0.005, "0.005"), (1.0, "1.000")])
+def test_probability_keeps_small_ones_apart_from_zero(value: float, text: str) -> None:
+    assert wording.probability(value) == text
+
+
+def test_overall_has_an_interval_where_there_is_one() -> None:
+    assert wording.overall(RewardEstimate(mean=0.5, interval=(0.4, 0.6)), UNIT).endswith(
+        "0.50 (95 % interval 0.40 to 0.60)."
+    )
+    assert wording.overall(RewardEstimate(mean=0.5, interval=None), UNIT) == "Mean of all: 0.50."
+    assert wording.overall(None, UNIT) == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "metrics", "text"),
+    [
+        ("ready", {"gate": "passed"}, "passed"),
+        ("ready", {}, ""),
+        ("rejected", {"gate": "insufficient_evidence"}, "rejected: insufficient evidence"),
+        ("rejected", {}, "rejected"),
+    ],
+)
+def test_gate_says_what_became_of_a_version(status: str, metrics: dict[str, str], text: str) -> None:
+    version = {"version": "2", "status": status, "aliases": [], "parent": "1", "created_at": NOW, "metrics": metrics}
+    assert wording.gate(ModelVersion.model_validate(version)) == text
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"status": "queued"}, "waits for the trainer"),
+        ({"status": "running"}, "starting"),
+        ({"status": "running", "steps": 1200}, "1,200 steps"),
+        ({"status": "succeeded", "model_version": "4"}, "made v4"),
+        ({"status": "skipped", "detail": "worse_on_held_out"}, "worse on held out"),
+        ({"status": "failed"}, "failed"),
+    ],
+)
+def test_run_outcome_is_one_line(changes: dict[str, object], text: str) -> None:
+    run = {
+        "training_run_id": "r",
+        "kind": "fine_tune",
+        "progress": 0.0,
+        "steps": 0,
+        "loss": None,
+        "requested_at": NOW,
+        "model_version": None,
+        "detail": None,
+    }
+    assert wording.run_outcome(TrainingRun.model_validate(run | changes)) == text
+
+
+@pytest.mark.parametrize(("number", "text"), [(12, "12 bytes"), (2048, "2.0 KiB"), (3 * 1024**2, "3.0 MiB")])
+def test_size(number: int, text: str) -> None:
+    assert wording.size(number) == text
