@@ -1,7 +1,7 @@
 """The API's description of itself."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -14,7 +14,9 @@ from shared.security import Role
 Schema = dict[str, Any]  # JSON Schema and OpenAPI are JSON
 REFERENCE: Final = "#/components/schemas/{model}"
 # The member of an operation that says which role it needs: `routing` reads it from there too.
-ROLE_MEMBER: Final = "x-role"
+ACCESS_MEMBER: Final = "x-role"
+# The role that a key needs; `open`: no key is needed.
+Access = Role | Literal["open"]
 
 DESCRIPTION: Final = """
 Decide from text, images, sound, tables and embeddings, and learn from the feedback that follows.
@@ -48,12 +50,12 @@ class DocumentedApi(FastAPI):
         return self.openapi_schema or {}
 
 
-def operation(role: Role | None = "manage", body: type[BaseModel] | Schema | None = None, **more: Any) -> Schema:
-    """The members of an operation that FastAPI does not know; `role` None opens it to everyone.
+def operation(access: Access = "manage", body: type[BaseModel] | Schema | None = None, **more: Any) -> Schema:
+    """The members of an operation that FastAPI does not know: who may call it, and its body.
 
     `more` may hold `example`, and `required=False` for a body that may be left out.
     """
-    members: Schema = {ROLE_MEMBER: role, "security": [] if role is None else [{"key": []}]}
+    members: Schema = {ACCESS_MEMBER: access, "security": [] if access == "open" else [{"key": []}]}
     if body is not None:
         schema = body if isinstance(body, dict) else {"$ref": REFERENCE.format(model=body.__name__)}
         content = {"schema": schema} | ({"example": more["example"]} if "example" in more else {})

@@ -72,11 +72,12 @@ class Gatherer(Generic[K, I, R]):
     async def _answer(self, key: K, batch: Sequence[_Waiting[I, R]]) -> None:
         try:
             results = await self._call(key, [one.item for one in batch])
+            answered = list(zip(batch, results, strict=True))
         except Exception as error:  # noqa: BLE001 - it is raised where the results are awaited
             for one in batch:
                 if not one.result.done():
                     one.result.set_exception(error)
             return
-        for one, result in zip(batch, results, strict=True):
+        for one, result in answered:
             if not one.result.done():
                 one.result.set_result(result)

@@ -12,32 +12,31 @@ from starlette.requests import ClientDisconnect
 
 from services.gateway.authentication import authenticate
 from services.gateway.directory import ServedLoop
-from services.gateway.documentation import ROLE_MEMBER
+from services.gateway.documentation import ACCESS_MEMBER, Access
 from services.gateway.parts import Parts
 from services.gateway.problems import Problem, ProblemType, as_problem, problem_response
-from shared.security import ApiKey, Role
+from shared.security import ApiKey
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 JSON = "application/json"
 
 
 class ApiRoute(APIRoute):
-    """Denied to every key but `manage` ones, unless its operation names another role, or none."""
+    """Denied to every key but `manage` ones, unless its operation says otherwise."""
 
     @property
-    def role(self) -> Role | None:
-        """None: open to everyone."""
-        return cast("Role | None", (self.openapi_extra or {}).get(ROLE_MEMBER, "manage"))
+    def access(self) -> Access:
+        return cast("Access", (self.openapi_extra or {}).get(ACCESS_MEMBER, "manage"))
 
     def get_route_handler(self) -> Handler:
-        handle, role, path = self._own_handler(), self.role, self.path
+        handle, access, path = self._own_handler(), self.access, self.path
 
         async def answer(request: Request) -> Response:
             parts = parts_of(request)
             started = perf_counter()
             try:
-                if role is not None:
-                    request.state.caller = authenticate(parts.directory, request, role)
+                if access != "open":
+                    request.state.caller = authenticate(parts.directory, request, access)
                 response = await handle(request)
             except ClientDisconnect:
                 response = Response(status_code=400)  # for nobody

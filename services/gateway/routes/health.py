@@ -26,7 +26,7 @@ class Readiness(Answer):
     services: dict[str, bool]
 
 
-@router.get("/healthz", summary="Alive?", responses={200: {"model": Health}}, openapi_extra=operation(None))
+@router.get("/healthz", summary="Alive?", responses={200: {"model": Health}}, openapi_extra=operation("open"))
 async def read_health() -> Response:
     """Always `ok`."""
     return answered(Health(status="ok"))
@@ -36,7 +36,7 @@ async def read_health() -> Response:
     "/readyz",
     summary="Ready?",
     responses={200: {"model": Readiness}, 503: {"model": Readiness, "description": "Not yet"}},
-    openapi_extra=operation(None),
+    openapi_extra=operation("open"),
 )
 async def read_readiness(request: Request) -> Response:
     """Ready once loops and keys have been read; `services` says which model services answer."""
@@ -50,7 +50,7 @@ async def read_readiness(request: Request) -> Response:
     "/metrics",
     summary="Metrics",
     responses={200: {"description": "Prometheus text", "content": {"text/plain": {"schema": {"type": "string"}}}}},
-    openapi_extra=operation(None),
+    openapi_extra=operation("open"),
 )
 async def read_metrics(request: Request) -> Response:
     """For Prometheus."""
