@@ -101,7 +101,7 @@ def _show_broken() -> None:
 
 
 def _show_message(title: str, text: str) -> None:
-    with box("main", "sign-in"), box("div", "card"):
+    with box("div", "sign-in"), box("div", "card"):
         Text("h1", title)
         Text("p", text)
         link("All loops", "/")

@@ -37,7 +37,7 @@ class Place:
         self._banner = Text("div", "", "banner")
         self._banner.props["role"] = "status"
         self._banner.set_visibility(False)
-        self.content = box("main", "main")
+        self.content = box("div", "main")
         self.content.props["id"] = "content"
         # Nothing is shown before there is something to show.
         self.content.set_visibility(False)

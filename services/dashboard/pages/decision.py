@@ -108,7 +108,7 @@ def _show_media(name: str, media: MediaValue) -> None:
         Text("p", f"{media.content_type}: its bytes are stored no more", "note")
         return
     source = f"data:{media.content_type};base64,{media.data}"
-    number_of_bytes = len(media.data) * 3 // 4
+    number_of_bytes = len(media.data) * 3 // 4 - media.data[-2:].count("=")
     if media.content_type in PICTURES:
         picture = ui.element("img").classes("picture pixels" if number_of_bytes < TINY_BYTES else "picture")
         picture.props.update({"src": source, "alt": f"The picture in {name}"})

@@ -11,7 +11,7 @@ from services.dashboard.site import Site
 
 def show(site: Site, wanted: str, refused: bool) -> None:
     """Builds the page; `refused` says that the key of the last session is not taken any more."""
-    with box("main", "sign-in"), box("form", "card") as form:
+    with box("div", "sign-in"), box("form", "card") as form:
         with box("div", "brand"):
             ui.html(LOGO, sanitize=False, tag="span")
             Text("h1", "Rewardloop")

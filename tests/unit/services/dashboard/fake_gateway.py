@@ -10,6 +10,7 @@ from itertools import groupby
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.middleware.base import RequestResponseEndpoint
 
 KEY = "fake-" + "k" * 40
 DECIDE_KEY = "fake-" + "d" * 40
@@ -45,7 +46,7 @@ class FakeGateway:
         app.middleware("http")(self.admit)
         return app
 
-    async def admit(self, request: Request, proceed) -> Response:  # type: ignore[no-untyped-def] # Starlette's own
+    async def admit(self, request: Request, proceed: RequestResponseEndpoint) -> Response:
         key = request.headers.get("authorization", "").removeprefix("Bearer ")
         if self.away:
             return problem(503, "The database is not available")
@@ -53,7 +54,7 @@ class FakeGateway:
             return problem(401, "The key is not known")
         if key == DECIDE_KEY:
             return problem(403, "The key's role does not allow this")
-        answer: Response = await proceed(request)
+        answer = await proceed(request)
         return problem(404, "There is no such loop") if answer.status_code == 404 else answer
 
     @property
