@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 
 from services.gateway.answers import RewardBucket, RewardEstimate, StatisticsAnswer, VersionReward
 from services.gateway.moments import iso
+from services.gateway.stored import version_name
 from shared.db import statistics
 from shared.db.engine import read_session
 from shared.db.offsets import read_offsets
@@ -32,9 +33,7 @@ def read_statistics(engine: Engine, event_log: EventLog, loop: Loop) -> Statisti
         share_closed_by_timeout=found.share_closed_by_timeout,
         reward=None if found.reward is None else RewardEstimate(**_estimate(found.reward)),
         reward_by_version=[
-            VersionReward(
-                model_version=None if row.model_version is None else str(row.model_version), **_estimate(row.reward)
-            )
+            VersionReward(model_version=version_name(row.model_version), **_estimate(row.reward))
             for row in found.versions
         ],
         reward_curve=[_bucket(bucket) for bucket in found.curve],
@@ -62,7 +61,7 @@ def _bucket(bucket: statistics.RewardBucket) -> RewardBucket:
         count=bucket.last_sequence - bucket.first_sequence + 1,
         mean=bucket.mean_reward,
         last_decided_at=iso(bucket.last_decided_at),
-        model_version=None if bucket.model_version is None else str(bucket.model_version),
+        model_version=version_name(bucket.model_version),
     )
 
 

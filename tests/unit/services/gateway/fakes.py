@@ -219,10 +219,10 @@ class Gateway:
         served = self.parts.directory.loop("default", loop_id)
         assert served is not None
         ref = ModelRef("default", loop_id, version)
-        manifest = _manifest(ref, served.loop.settings)
+        manifest = manifest_of(ref, served.loop.settings)
         sha256 = self.ports.artifacts.put(manifest.model_dump_json().encode())
         with write_session(self.ports.engine) as session:
-            add_version(session, _version(manifest, sha256))
+            add_version(session, version_of(manifest, sha256))
             move_alias(session, ref, "champion", self.clock())
         if load:
             self.models.load(ref)
@@ -258,7 +258,7 @@ def start_gateway(
     return Gateway(create_app(parts), parts, ports, log, models, clock, key, enqueued)
 
 
-def _manifest(ref: ModelRef, settings: LoopSettings) -> Manifest:
+def manifest_of(ref: ModelRef, settings: LoopSettings) -> Manifest:
     return Manifest(
         tenant=ref.tenant,
         loop_id=ref.loop_id,
@@ -276,7 +276,7 @@ def _manifest(ref: ModelRef, settings: LoopSettings) -> Manifest:
     )
 
 
-def _version(manifest: Manifest, sha256: str) -> ModelVersion:
+def version_of(manifest: Manifest, sha256: str) -> ModelVersion:
     return ModelVersion(
         tenant=manifest.tenant,
         loop_id=manifest.loop_id,

@@ -124,7 +124,8 @@ async def test_statistics_tell_counts_rewards_and_lag(http: httpx.AsyncClient, d
     assert told["joiner_lag"][DECISIONS] == 2
     assert told["reward"] == {"experiences": 1, "mean": 1.0, "interval": None, "closed_by_timeout": 1}
     assert told["reward_by_version"] == [told["reward"] | {"model_version": "1"}]
-    assert [(bucket["first_sequence"], bucket["count"]) for bucket in told["reward_curve"]] == [(1, 1)]
+    (bucket,) = told["reward_curve"]
+    assert (bucket["first_sequence"], bucket["count"], bucket["model_version"]) == (1, 1, "1")
     # Two metrics: nobody promised feedback for every decision.
     assert told["warnings"] == []
 
