@@ -22,7 +22,7 @@ POLL_SECONDS: Final = 0.1
 class _Channel(filesystem.Channel):
     """Kombu's own writes a message where readers look for it, so that a quick one reads half of it and dies."""
 
-    def _put(self, queue: str, payload: object, **kwargs: object) -> None:  # type: ignore[override] # kombu disagrees with itself
+    def _put(self, queue: str, payload: object, **kwargs: object) -> None:  # type: ignore[override] # its bases differ
         folder = Path(self.data_folder_out)
         part = folder / f".{uuid7()}"
         part.write_text(json.dumps(payload), encoding="utf-8")

@@ -1,0 +1,56 @@
+"""The trainer's two processes: `python -m services.trainer worker`, and `beat`."""
+
+import logging
+import os
+import signal
+import sys
+from typing import Final
+
+from celery import beat
+from celery.worker import state
+
+from services.trainer.app import build_app
+from services.trainer.settings import TrainerSettings
+from shared.lifeline import lifeline_of, watch_lifeline
+from shared.telemetry import configure_logging
+
+PROGRAMS: Final = ("worker", "beat")
+
+
+def run_worker(settings: TrainerSettings) -> int:
+    """Does runs until SIGTERM or SIGINT; what is under way is cut off, and done again by the next worker."""
+    worker = build_app(settings).WorkController(
+        concurrency=1, pool_cls="prefork", without_gossip=True, without_mingle=True, without_heartbeat=True
+    )
+
+    def stop(*_: object) -> None:
+        state.should_terminate = os.EX_OK
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    worker.start()
+    return worker.exitcode or 0
+
+
+def run_beat(settings: TrainerSettings) -> int:
+    """Has due runs looked for, tick after tick, until SIGTERM or SIGINT."""
+    service = beat.Service(build_app(settings), scheduler_cls=beat.Scheduler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: service.stop())
+    service.start()
+    return 0
+
+
+def main() -> None:
+    if sys.argv[1:] not in [[name] for name in PROGRAMS]:
+        sys.exit(f"usage: python -m services.trainer {{{'|'.join(PROGRAMS)}}}")
+    settings, program = TrainerSettings(), sys.argv[1]
+    watch_lifeline(lifeline_of(os.environ))
+    configure_logging(settings.log_level, f"trainer-{program}")
+    # Celery tells of every tick.
+    logging.getLogger("celery").setLevel(logging.WARNING)
+    sys.exit(run_worker(settings) if program == "worker" else run_beat(settings))
+
+
+if __name__ == "__main__":
+    main()

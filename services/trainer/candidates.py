@@ -1,0 +1,117 @@
+"""What a run offers to the registry: version 1, or a fine-tuned version with the gate's verdict."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from services.trainer.experiences import PreparedExperience, Replay
+from services.trainer.fine_tuning import Report, examples_of, fine_tune
+from services.trainer.gate import Verdict, judge
+from services.trainer.heads import add_examples
+from services.trainer.leasing import Lease
+from services.trainer.networks import Networks, warm_start
+from services.trainer.publishing import Candidate
+from services.trainer.scoring import HeldOutRow, held_out_rows, score
+from shared.domain import ModelVersion
+from shared.loop_settings import Loop
+from shared.networks.online_head import HeadStatistics
+from shared.networks.parts import build_encoder, build_fusion, empty_statistics, load_module, load_policy
+from shared.registry.artifacts import ArtifactStore
+from shared.registry.manifest import Architecture, Manifest
+
+LEAST_EXPERIENCES: Final = 10
+HELD_OUT: Final = 0.2
+# How far a run is once it has read, and once it has fine-tuned; the rest is for the gate and the head.
+READ: Final = 0.1
+FINE_TUNED: Final = 0.9
+
+
+class NothingToLearnError(RuntimeError):
+    """The run ends without a version; the text says why."""
+
+
+def first_candidate(loop: Loop) -> Candidate:
+    """Version 1: seeded weights and empty head statistics, so that its distribution is uniform."""
+    architecture = Architecture.of(loop.settings)
+    networks = Networks.seeded(architecture, loop.settings.learning.seed)
+    return Candidate(
+        networks, empty_statistics(architecture), parent=None, covers_sequence=0, metrics={}, takes_over=True
+    )
+
+
+def fine_tuned_candidate(
+    loop: Loop,
+    champion: ModelVersion,
+    experiences: Sequence[PreparedExperience],
+    artifacts: ArtifactStore,
+    replay: Replay,
+    lease: Lease,
+) -> Candidate:
+    """Learns from the older experiences, is judged on the newest, and has a head that rests on all of them.
+
+    Raises:
+        NothingToLearnError: there are too few experiences, or none to judge by.
+        DivergedError: the loss or a weight is not finite.
+        LeaseLostError: another worker has the run.
+    """
+    architecture, learning = Architecture.of(loop.settings), loop.settings.learning
+    reward_range = loop.settings.reward.range
+    cut = len(experiences) - round(len(experiences) * HELD_OUT)
+    older = examples_of(experiences[:cut], architecture, reward_range)
+    if len(older) < LEAST_EXPERIENCES:
+        raise NothingToLearnError(f"{len(experiences)} experiences are too few")
+    serving = load_networks(champion, artifacts)
+    start = warm_start(serving, architecture, learning.seed)
+    tuned = fine_tune(start, older, learning, _report(lease))
+    statistics = add_examples(tuned.networks, empty_statistics(architecture), older, lease.keep)
+    rows = held_out_rows(experiences[cut:], replay.read_decisions(loop, experiences[cut:]), reward_range)
+    if not rows:
+        raise NothingToLearnError("none of the newest experiences can be scored")
+    verdict = _judge(loop, (tuned.networks, statistics), serving, experiences[:cut], rows, lease)
+    newest = examples_of(experiences[cut:], architecture, reward_range)
+    return Candidate(
+        networks=tuned.networks,
+        statistics=add_examples(tuned.networks, statistics, newest, lease.keep),
+        parent=champion.version,
+        covers_sequence=experiences[-1].row.sequence,
+        metrics={"training_loss": tuned.loss, "steps": float(tuned.steps), "gate": verdict.finding, **verdict.figures},
+        takes_over=verdict.takes_over,
+        detail=verdict.detail,
+    )
+
+
+def load_networks(version: ModelVersion, artifacts: ArtifactStore) -> Networks:
+    """A registered version's networks, verified by their hashes.
+
+    Raises:
+        ArtifactError: a part is missing or corrupt.
+    """
+    manifest = Manifest.model_validate_json(artifacts.get(version.manifest_sha256))
+    architecture = manifest.architecture
+    parts = {name: artifacts.get(sha256) for name, sha256 in manifest.parts.items()}
+    encoder = load_module(build_encoder(architecture), parts["encoding"])
+    fusion = load_module(build_fusion(architecture), parts["fusion"])
+    q_network, _ = load_policy(architecture, parts["policy"])
+    return Networks(architecture, encoder, fusion, q_network)
+
+
+def _judge(
+    loop: Loop,
+    candidate: tuple[Networks, HeadStatistics],
+    champion: Networks,
+    older: Sequence[PreparedExperience],
+    rows: Sequence[HeldOutRow],
+    lease: Lease,
+) -> Verdict:
+    """Both heads rest on the older experiences alone, each under its own version's weights."""
+    examples = examples_of(older, champion.architecture, loop.settings.reward.range)
+    statistics = add_examples(champion, empty_statistics(champion.architecture), examples, lease.keep)
+    exploration = loop.settings.exploration
+    ours = score(*candidate, rows, exploration, lease.keep)
+    return judge(ours, score(champion, statistics, rows, exploration, lease.keep), rows)
+
+
+def _report(lease: Lease) -> Report:
+    def report(step: int, steps: int, loss: float) -> None:
+        lease.advance(READ + (FINE_TUNED - READ) * step / steps, loss, step)
+
+    return report

@@ -1,0 +1,41 @@
+"""The pool's child: the one process of the trainer that imports torch, a single thread of low priority."""
+
+import os
+import time
+from typing import Final
+
+import torch
+
+from services.trainer.experiences import Replay
+from services.trainer.publishing import Publisher
+from services.trainer.settings import TrainerSettings
+from services.trainer.trainer import Trainer
+from shared.db.engine import open_engine
+from shared.eventlog.local import LocalEventLog
+from shared.lifeline import lifeline_of, watch_lifeline
+from shared.networks.media_decoder import MediaDecoder
+from shared.registry.artifacts import ArtifactStore
+
+NICENESS: Final = 10
+
+
+def start_child(settings: TrainerSettings) -> Trainer:
+    """Prepares this process, and what it trains with; connections are its own, never the parent's."""
+    watch_lifeline(lifeline_of(os.environ))
+    os.nice(NICENESS)
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    engine, artifacts = open_engine(settings.database), ArtifactStore(settings.artifact_folder)
+    return Trainer(
+        engine=engine,
+        artifacts=artifacts,
+        replay=Replay(engine, MediaDecoder(), artifacts.get),
+        publisher=Publisher(engine, artifacts, LocalEventLog(settings.log_folder, wall), wall),
+        settings=settings,
+        clock=wall,
+    )
+
+
+def wall() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1000

@@ -1,0 +1,131 @@
+"""Fine-tunes the networks on replayed experiences: minibatches, a cosine schedule, and the pull of L2-SP.
+
+Shapes: B rows of a minibatch, K slots (one an action, or one that all actions share).
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Generator, Tensor
+
+from services.trainer.augmentation import drop_modalities, shift_images
+from services.trainer.experiences import PreparedExperience
+from services.trainer.networks import Networks
+from shared.functional.losses import aleatoric_loss
+from shared.functional.regularization import l2_sp_penalty
+from shared.functional.schedules import cosine_annealing
+from shared.loop_settings import LearningSettings
+from shared.networks.batches import collate, collate_bags
+from shared.registry.manifest import Architecture
+
+BATCH: Final = 64
+# Weight of the variance's loss: the mean's own is the squared error, which learns more from few rows.
+LOSS_WINDOW: Final = 20
+
+
+class DivergedError(RuntimeError):
+    """A loss or a weight is not finite: nothing of the run may be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """What the networks regress: experiences whose action they know, its slot, and standardised rewards."""
+
+    experiences: Sequence[PreparedExperience]
+    slots: Tensor  # int64 [N]
+    rewards: Tensor  # float32 [N]
+
+    def __len__(self) -> int:
+        return len(self.experiences)
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuned:
+    """Networks that have learned, the mean squared error of the last steps, and how many steps there were."""
+
+    networks: Networks
+    loss: float
+    steps: int
+
+
+# Called after every step: steps done, steps in all, loss.
+Report = Callable[[int, int, float], None]
+
+
+def examples_of(
+    experiences: Sequence[PreparedExperience], architecture: Architecture, reward_range: tuple[float, float]
+) -> Examples:
+    """Leaves out experiences of actions that the architecture has no slot for."""
+    slots = {action_id: slot for slot, action_id in enumerate(architecture.action_ids)}
+    if architecture.action_features:
+        known = [(experience, 0) for experience in experiences]
+    else:
+        known = [(one, slots[one.row.action_id]) for one in experiences if one.row.action_id in slots]
+    low, high = reward_range
+    rewards = [(experience.row.reward - low) / (high - low) for experience, _ in known]
+    return Examples(
+        [experience for experience, _ in known], torch.tensor([slot for _, slot in known]), torch.tensor(rewards)
+    )
+
+
+def fine_tune(start: Networks, examples: Examples, learning: LearningSettings, report: Report) -> FineTuned:
+    """Learns from the start's weights on; the same start, examples and settings give the same weights.
+
+    Raises:
+        DivergedError: the loss or a weight went to infinity or is not a number.
+    """
+    networks = start.learning()
+    parameters = list(networks.parameters())
+    pretrained = [parameter.detach().clone() for parameter in parameters]
+    optimizer = torch.optim.AdamW(parameters, lr=learning.learning_rate, weight_decay=0.0, fused=True)
+    generator = Generator().manual_seed(learning.seed)
+    losses: list[float] = []
+    for step, chosen in enumerate(_minibatches(len(examples), learning.max_steps, generator)):
+        for group in optimizer.param_groups:
+            group["lr"] = cosine_annealing(step, learning.max_steps, learning.learning_rate, 0.0)
+        error, variance_loss = _losses(networks, examples, chosen, generator)
+        loss = error + variance_loss + l2_sp_penalty(parameters, pretrained, learning.l2_sp)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call] # torch has no type here
+        optimizer.step()
+        losses.append(_finite(error))
+        report(step + 1, learning.max_steps, losses[-1])
+    if not all(bool(parameter.isfinite().all()) for parameter in parameters):
+        raise DivergedError("a weight is not finite")
+    recent = losses[-LOSS_WINDOW:]
+    return FineTuned(networks.frozen(), sum(recent) / len(recent), len(losses))
+
+
+def _losses(networks: Networks, examples: Examples, chosen: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Squared error of the taken actions' means, and the loss of their variances."""
+    architecture = networks.architecture
+    taken = [examples.experiences[index] for index in chosen.tolist()]
+    batch = collate(drop_modalities([one.features for one in taken], generator), list(architecture.modalities))
+    batch = shift_images(batch, list(architecture.modalities.values()), generator)
+    actions = collate_bags([one.action for one in taken]) if architecture.action_features else None
+    values = networks.estimates(batch, actions)
+    slots_B1, rewards_B = examples.slots[chosen][:, None], examples.rewards[chosen]
+    mean_B = values.mean.gather(1, slots_B1)[:, 0]
+    log_variance_B = values.log_variance.gather(1, slots_B1)[:, 0]
+    return (mean_B - rewards_B).square().mean(), aleatoric_loss(mean_B.detach(), rewards_B, log_variance_B)
+
+
+def _minibatches(count: int, steps: int, generator: Generator) -> Iterator[Tensor]:
+    """Indices [B] of each step: every row once before any row twice."""
+    size = min(BATCH, count)
+    order, start = torch.empty(0, dtype=torch.int64), 0
+    for _ in range(steps):
+        if start + size > len(order):
+            order, start = torch.randperm(count, generator=generator), 0
+        yield order[start : start + size]
+        start += size
+
+
+def _finite(loss: Tensor) -> float:
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise DivergedError(f"the loss is {value}")
+    return value

@@ -1,0 +1,91 @@
+"""May a candidate take over? It is held against the champion on the newest experiences, which neither has learned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.scoring import HeldOutRow, VersionScores, progressive_loss
+from shared.evaluation.doubly_robust import (
+    LoggedChoices,
+    doubly_robust,
+    effective_sample_size,
+    importance_weights,
+    one_sided_bounds,
+    supported,
+)
+
+# Of the reward's range.
+TOLERANCE: Final = 0.05
+LEAST_SAMPLE_SIZE: Final = 100.0
+MOST_UNSUPPORTED: Final = 0.05
+
+Finding = Literal["passed", "failed", "insufficient_evidence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the candidate takes over, what the evaluation found, and its figures, in units of the reward's range."""
+
+    takes_over: bool
+    finding: Finding
+    figures: dict[str, float]
+
+    @property
+    def detail(self) -> str:
+        """One line for people."""
+        return f"{self.finding}; " + ", ".join(f"{name} {value:.4g}" for name, value in self.figures.items())
+
+
+def judge(candidate: VersionScores, champion: VersionScores, rows: Sequence[HeldOutRow]) -> Verdict:
+    """By the paired doubly robust difference; without evidence either way, by the progressive loss.
+
+    Both versions' heads rest on older experiences than these rows; rows whose action was not drawn from their logged
+    distribution count in the loss alone.
+    """
+    losses = progressive_loss(candidate, rows), progressive_loss(champion, rows)
+    drawn = np.array([row.experience.row.probability is not None for row in rows])
+    logged = _logged(rows, candidate.probabilities.shape[1]).where(drawn)
+    finding, figures = _compare(_of(candidate, drawn), _of(champion, drawn), logged)
+    figures |= {"held_out": float(len(rows)), "loss": losses[0], "champion_loss": losses[1]}
+    takes_over = finding == "passed" or (finding == "insufficient_evidence" and losses[0] <= losses[1])
+    return Verdict(takes_over, finding, figures)
+
+
+def _compare(
+    candidate: VersionScores, champion: VersionScores, logged: LoggedChoices
+) -> tuple[Finding, dict[str, float]]:
+    fits = supported(logged, candidate.probabilities) & supported(logged, champion.probabilities)
+    unsupported = 1.0 - float(fits.mean()) if len(fits) else 0.0
+    candidate, champion, logged = _of(candidate, fits), _of(champion, fits), logged.where(fits)
+    # One model of the rewards for both, so that what it gets wrong cancels out in the difference.
+    estimates = candidate.expected_rewards
+    difference = one_sided_bounds(
+        doubly_robust(logged, candidate.probabilities, estimates)
+        - doubly_robust(logged, champion.probabilities, estimates)
+    )
+    sample_size = effective_sample_size(importance_weights(logged, candidate.probabilities))
+    figures = {"effective_sample_size": sample_size, "unsupported": unsupported, "difference": difference.mean}
+    if len(logged.rewards) > 1:
+        figures |= {"difference_lower": difference.lower, "difference_upper": difference.upper}
+    if unsupported > MOST_UNSUPPORTED:
+        return "insufficient_evidence", figures
+    if difference.upper < 0:
+        return "failed", figures
+    passes = difference.lower > -TOLERANCE and sample_size >= LEAST_SAMPLE_SIZE
+    return "passed" if passes else "insufficient_evidence", figures
+
+
+def _of(scores: VersionScores, rows: NDArray[np.bool_]) -> VersionScores:
+    return VersionScores(scores.expected_rewards[rows], scores.probabilities[rows])
+
+
+def _logged(rows: Sequence[HeldOutRow], width: int) -> LoggedChoices:
+    probabilities = np.zeros((len(rows), width))
+    for index, row in enumerate(rows):
+        probabilities[index, : len(row.probabilities)] = row.probabilities
+    return LoggedChoices(
+        np.array([row.taken for row in rows], np.int64), probabilities, np.array([row.reward for row in rows])
+    )

@@ -1,0 +1,114 @@
+"""The networks of one model version as they learn: from features to estimates, all three parts together.
+
+Shapes: N rows, S state, K slots (one an action, or one that all actions share).
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from shared.networks.batches import Bags, Batch
+from shared.networks.multimodal_encoder import MultimodalEncoder
+from shared.networks.parts import build_encoder, build_fusion, build_q_network
+from shared.networks.q_network import QNetwork, QValues
+from shared.registry.manifest import Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """Encoder, fusion and Q-network of one version."""
+
+    architecture: Architecture
+    encoder: MultimodalEncoder
+    fusion: nn.Module
+    q_network: QNetwork
+
+    @classmethod
+    def seeded(cls, architecture: Architecture, seed: int) -> Self:
+        """With random weights that depend on the seed alone, and estimates of zero."""
+        encoder, fusion = build_encoder(architecture, seed), build_fusion(architecture, seed)
+        return cls(architecture, encoder, fusion, build_q_network(architecture, seed))
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        return self.encoder, self.fusion, self.q_network
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """In an order that depends on the architecture alone."""
+        for module in self.modules:
+            yield from module.parameters()
+
+    def learning(self) -> Self:
+        """A copy that is ready to learn."""
+        copied = copy.deepcopy(self)
+        for module in copied.modules:
+            module.train().requires_grad_(True)
+        return copied
+
+    def frozen(self) -> Self:
+        """These, ready to serve."""
+        for module in self.modules:
+            module.eval().requires_grad_(False)
+        return self
+
+    def states(self, batch: Batch) -> Tensor:
+        """H [N, S]."""
+        states_NS: Tensor = self.fusion(*self.encoder(batch))
+        return states_NS
+
+    def estimates(self, batch: Batch, actions: Bags | None) -> QValues:
+        """Of each row; with its action's bag where the architecture scores actions by their features, else None."""
+        inputs_NI = self.states(batch)
+        if actions is not None:
+            inputs_NI = torch.cat([inputs_NI, self.encoder.encode_actions(actions)], dim=1)
+        values: QValues = self.q_network(inputs_NI)
+        return values
+
+
+def warm_start(champion: Networks, architecture: Architecture, seed: int) -> Networks:
+    """The champion's weights as far as they mean the same under a changed architecture; the rest is seeded."""
+    if champion.architecture == architecture:
+        return champion
+    started = Networks.seeded(architecture, seed)
+    _keep_encoders(champion, started)
+    if champion.architecture.modalities.keys() == architecture.modalities.keys():
+        _keep_what_fits(champion.fusion, started.fusion)
+    _keep_what_fits(champion.q_network.body, started.q_network.body)
+    _keep_slots(champion, started)
+    return started
+
+
+def _keep_encoders(old: Networks, new: Networks) -> None:
+    kinds = old.architecture.modalities
+    before = dict(zip(kinds, old.encoder.modalities, strict=True))
+    for (name, modality), encoder in zip(new.architecture.modalities.items(), new.encoder.modalities, strict=True):
+        if kinds.get(name) == modality:
+            _keep_what_fits(before[name], encoder)
+    if old.encoder.actions is not None and new.encoder.actions is not None:
+        _keep_what_fits(old.encoder.actions, new.encoder.actions)
+
+
+def _keep_slots(old: Networks, new: Networks) -> None:
+    if old.architecture.action_features or new.architecture.action_features:
+        shared = [(0, 0)] if old.architecture.action_features and new.architecture.action_features else []
+    else:
+        before = {action_id: slot for slot, action_id in enumerate(old.architecture.action_ids)}
+        ids = enumerate(new.architecture.action_ids)
+        shared = [(before[action_id], slot) for slot, action_id in ids if action_id in before]
+    heads = ((old.q_network.mean, new.q_network.mean), (old.q_network.log_variance, new.q_network.log_variance))
+    with torch.no_grad():
+        for source, target in heads:
+            for old_slot, new_slot in shared:
+                target.weight[new_slot] = source.weight[old_slot]
+                target.bias[new_slot] = source.bias[old_slot]
+
+
+def _keep_what_fits(old: nn.Module, new: nn.Module) -> None:
+    """Tensors of the same name and shape; another strategy's have other names."""
+    tensors, wanted = old.state_dict(), new.state_dict()
+    fitting = {name: tensors[name] for name in wanted if name in tensors and tensors[name].shape == wanted[name].shape}
+    new.load_state_dict(fitting, strict=False)

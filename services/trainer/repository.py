@@ -1,0 +1,76 @@
+"""What the trainer reads of the database; all it writes goes through shared.registry."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from shared import wire
+from shared.db.tables import DecisionRow, ExperienceRow, LoopRow, ModelVersionRow, TrainingRunRow
+from shared.domain import Decision
+from shared.pb.events.v1 import events_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedRow:
+    """An experience without its decision; `probability` is None where another action than the drawn one was served."""
+
+    sequence: int
+    decision_id: str
+    action_id: str
+    probability: float | None
+    reward: float
+
+
+@dataclass(frozen=True, slots=True)
+class LearningRecord:
+    """What decides whether a loop's next fine-tune is due; `last_started_at` is None before the first one."""
+
+    last_sequence: int
+    covered_sequence: int
+    last_started_at: int | None
+    under_way: bool
+
+
+def read_experiences(session: Session, tenant: str, loop_id: str, limit: int) -> list[JoinedRow]:
+    """The newest experiences of a loop, oldest first."""
+    of = ExperienceRow
+    query = (
+        select(of.sequence, of.decision_id, of.action_id, of.probability, of.reward)
+        .where(of.tenant == tenant, of.loop_id == loop_id)
+        .order_by(of.sequence.desc())
+        .limit(limit)
+    )
+    return [JoinedRow(*row) for row in session.execute(query)][::-1]
+
+
+def read_decisions(session: Session, tenant: str, loop_id: str, decision_ids: Sequence[str]) -> dict[str, Decision]:
+    """Decisions as they were logged, by id."""
+    of = DecisionRow
+    query = select(of.decision_id, of.payload).where(
+        of.tenant == tenant, of.loop_id == loop_id, of.decision_id.in_(decision_ids)
+    )
+    return {
+        decision_id: wire.decision_from_pb(events_pb2.DecisionMade.FromString(payload))
+        for decision_id, payload in session.execute(query)
+    }
+
+
+def read_learning_record(session: Session, tenant: str, loop_id: str) -> LearningRecord:
+    """Of a loop that exists; what a rejected version covered counts too."""
+    runs, versions = TrainingRunRow, ModelVersionRow
+    last_sequence = session.scalars(
+        select(LoopRow.last_sequence).where(LoopRow.tenant == tenant, LoopRow.loop_id == loop_id)
+    ).one()
+    covered = session.scalar(
+        select(func.max(versions.covers_sequence)).where(versions.tenant == tenant, versions.loop_id == loop_id)
+    )
+    fine_tunes = select(func.max(runs.started_at)).where(
+        runs.tenant == tenant, runs.loop_id == loop_id, runs.kind == "fine_tune"
+    )
+    open_run = select(runs.training_run_id).where(
+        runs.tenant == tenant, runs.loop_id == loop_id, runs.status.in_(("queued", "running"))
+    )
+    under_way = session.scalar(open_run.limit(1)) is not None
+    return LearningRecord(last_sequence, covered or 0, session.scalar(fine_tunes), under_way)

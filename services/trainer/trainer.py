@@ -1,0 +1,112 @@
+"""One training run from its lease to its end, whatever comes of it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from sqlalchemy import Engine
+from uuid_utils import uuid7
+
+from services.trainer.candidates import NothingToLearnError, fine_tuned_candidate, first_candidate
+from services.trainer.experiences import Replay
+from services.trainer.fine_tuning import DivergedError
+from services.trainer.leasing import Lease
+from services.trainer.publishing import Candidate, Publisher
+from services.trainer.settings import TrainerSettings
+from shared.db.engine import read_session, write_session
+from shared.db.loops import read_loop
+from shared.db.offsets import read_offsets
+from shared.domain import Clock, RunRef, RunStatus, TrainingRun
+from shared.loop_settings import Loop
+from shared.registry.artifacts import ArtifactError, ArtifactStore
+from shared.registry.training_runs import LeaseLostError, take_lease
+from shared.registry.versions import read_champion
+
+log: Final = structlog.get_logger(__name__)
+
+POLL_SECONDS: Final = 0.05
+
+
+class JoinerBehindError(RuntimeError):
+    """The joiner did not reach in time what the run must cover."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """Does runs one after the other; blocks. `sleep` takes seconds."""
+
+    engine: Engine
+    artifacts: ArtifactStore
+    replay: Replay
+    publisher: Publisher
+    settings: TrainerSettings
+    clock: Clock
+    sleep: Callable[[float], None] = time.sleep
+
+    def run(self, ref: RunRef) -> None:
+        """Does a run, unless it is done or somebody else's."""
+        owner, duration = str(uuid7()), round(self.settings.lease_seconds * 1e6)
+        with write_session(self.engine) as session:
+            run = take_lease(session, ref, owner, self.clock(), duration)
+        if run is None:
+            return
+        lease = Lease(self.engine, ref, owner, duration, self.clock)
+        logger = log.bind(loop_id=ref.loop_id, training_run_id=ref.training_run_id, kind=run.kind)
+        logger.info("run_started")
+        try:
+            self._do(run, lease)
+        except LeaseLostError:
+            logger.warning("run_lost")
+        except NothingToLearnError as reason:
+            self._finish(lease, "skipped", str(reason))
+        except (DivergedError, JoinerBehindError, ArtifactError) as error:
+            logger.warning("run_failed", reason=str(error))
+            self._finish(lease, "failed", str(error))
+        except Exception:
+            logger.exception("run_failed")
+            self._finish(lease, "failed", "an unexpected error; the trainer's log tells more")
+        else:
+            logger.info("run_finished")
+
+    def _do(self, run: TrainingRun, lease: Lease) -> None:
+        loop, candidate = self._candidate(run, lease)
+        self.publisher.publish(loop, run, candidate, lease)
+
+    def _candidate(self, run: TrainingRun, lease: Lease) -> tuple[Loop, Candidate]:
+        self._wait_for_joiner(run, lease)
+        with read_session(self.engine) as session:
+            loop = read_loop(session, run.tenant, run.loop_id)
+            champion = read_champion(session, run.tenant, run.loop_id)
+        if loop is None:
+            raise NothingToLearnError("the loop is gone")
+        if run.kind == "initialise":
+            if champion is not None:
+                raise NothingToLearnError("the loop has a version already")
+            return loop, first_candidate(loop)
+        if champion is None:
+            raise NothingToLearnError("version 1 is not made yet")
+        experiences = self.replay.read(loop, self.settings.replay_experiences, lease.keep)
+        return loop, fine_tuned_candidate(loop, champion, experiences, self.artifacts, self.replay, lease)
+
+    def _wait_for_joiner(self, run: TrainingRun, lease: Lease) -> None:
+        """Until its offsets have passed what the run covers, so that all that was acknowledged is learned from."""
+        deadline = self.clock() + round(self.settings.joiner_seconds * 1e6)
+        while not self._covered(run):
+            if self.clock() >= deadline:
+                raise JoinerBehindError(f"the joiner is more than {self.settings.joiner_seconds:g} s behind")
+            lease.keep()
+            self.sleep(POLL_SECONDS)
+
+    def _covered(self, run: TrainingRun) -> bool:
+        with read_session(self.engine) as session:
+            offsets = read_offsets(session)
+        return all(sum(offsets.get(topic, {}).values()) >= end for topic, end in run.covers.items())
+
+    def _finish(self, lease: Lease, status: RunStatus, detail: str) -> None:
+        try:
+            with write_session(self.engine) as session:
+                lease.finish(session, status, detail=detail)
+        except LeaseLostError:
+            log.warning("run_lost", training_run_id=lease.ref.training_run_id)
