@@ -23,6 +23,8 @@ from shared.events import DEAD_LETTERS, DECISIONS, FEEDBACK
 
 # Feedback is appended after its decision: read first, it finds the decision in what is read next.
 READ_ORDER: Final = (FEEDBACK, DECISIONS)
+# Windows that one transaction closes by timeout.
+MOST_DUE: Final = 500
 FIRST_PAUSE: Final = 0.05
 MOST_DOUBLINGS: Final = 6
 
@@ -131,7 +133,7 @@ class Joiner:
 
     def _join(self, session: Session, intakes: Sequence[Intake], due_until: int | None) -> Join:
         events = [event for intake in intakes for event, _ in intake.events]
-        known = read_known(session, events, due_until, self._batch)
+        known = read_known(session, events, due_until, MOST_DUE)
         loops = {(one.tenant, one.loop_id) for one in (*events, *known.windows.values())}
         join = Join(self._cache.read(session, loops), known)
         for intake in intakes:

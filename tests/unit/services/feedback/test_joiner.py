@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from sqlalchemy import event, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 
-from services.feedback.joiner import LogLostError
+from services.feedback.joiner import MOST_DUE, LogLostError
 from shared.db.decisions import list_experiences
 from shared.db.engine import read_session
 from shared.db.offsets import FencedError, read_offsets
@@ -114,6 +115,40 @@ def test_no_window_closes_before_all_feedback_in_the_log_was_read() -> None:
     bench.drain()
     assert bench.statistics().last_sequence == 20
     assert bench.statistics().share_closed_by_timeout == 0
+
+
+def test_any_number_of_windows_may_end_at_once(bench: Bench) -> None:
+    for number in range(MOST_DUE + 1):
+        bench.decide(f"d-{number}")
+    bench.drain()
+    bench.passes(WAIT + GRACE + 1)
+    bench.joiner.step()
+    assert bench.statistics().last_sequence == MOST_DUE
+    bench.drain()
+    assert bench.statistics().last_sequence == MOST_DUE + 1
+
+
+def test_statistics_are_those_of_the_rows(bench: Bench) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(130):
+        bench.decide(f"d-{number}", model_version=int(rng.integers(1, 3)) if number > 20 else None)
+        if number % 10:
+            bench.feed(f"d-{number}", value=float(rng.normal()))
+        if number % 40 == 0:
+            bench.drain()
+    bench.passes(WAIT + GRACE + 1)
+    bench.drain()
+    found = bench.statistics()
+    with read_session(bench.engine) as session:
+        rows = [(one.experience, one.closed_by) for one in list_experiences(session, *LOOP, limit=200)]
+    assert found.last_sequence == len(rows) == 130
+    for version in (None, 1, 2):
+        rewards = np.array([one.reward for one, _ in rows if one.model_version == version])
+        (reward,) = [one.reward for one in found.versions if one.model_version == version]
+        half = 1.959964 * rewards.std(ddof=1) / np.sqrt(len(rewards))
+        assert reward.experiences == len(rewards)
+        assert reward.interval == pytest.approx((rewards.mean() - half, rewards.mean() + half))
+    assert found.share_closed_by_timeout == sum(closed_by == "timeout" for _, closed_by in rows) / 130 == 0.1
 
 
 def test_feedback_waits_for_its_decision_and_is_joined_in_order_of_receipt(bench: Bench) -> None:
