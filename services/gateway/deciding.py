@@ -48,7 +48,10 @@ class Decider:
         sha256 = request_sha256(body)
         decision_id = request.decision_id or str(uuid7())
         key = (served.loop.tenant, served.loop.loop_id, decision_id)
-        return await self.recent.once(key, sha256, partial(self._decide_once, served, request, key, sha256))
+        # A loop that was deleted and made again remembers nothing of the old one.
+        return await self.recent.once(
+            (*key, served.loop.created_at), sha256, partial(self._decide_once, served, request, key, sha256)
+        )
 
     async def decide_row(self, served: ServedLoop, body: object) -> bytes:
         """The answer to one request of a batch, or its problem, as JSON."""

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
@@ -37,9 +37,9 @@ class RecentAnswers:
     def __init__(self, budget: int) -> None:
         self._budget = budget
         self._size = 0
-        self._entries: OrderedDict[DecisionKey, _Entry] = OrderedDict()
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
 
-    async def once(self, key: DecisionKey, request_sha256: bytes, make: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def once(self, key: Hashable, request_sha256: bytes, make: Callable[[], Awaitable[bytes]]) -> bytes:
         """The answer of this decision: the one given before, the one under way, or the one that `make` gives.
 
         Raises:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from shared.eventlog import EventLogError, RecordTooLargeError
+from shared.registry.artifacts import ArtifactError
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SOON: Final = {"Retry-After": "1"}
@@ -119,6 +120,9 @@ def as_problem(error: Exception) -> Problem:
         case EventLogError():
             _log_error("event log unavailable", error)
             return Problem(ProblemType.EVENT_LOG_UNAVAILABLE, "Nothing was stored; try again.", headers=RETRY_SOON)
+        case ArtifactError():
+            _log_error("artifact unreadable", error)
+            return Problem(ProblemType.STORAGE_UNAVAILABLE, "What it refers to cannot be read now.", headers=RETRY_SOON)
         case SQLAlchemyError():
             _log_error("database unavailable", error)
             return Problem(ProblemType.DATABASE_UNAVAILABLE, "Nothing was changed; try again.", headers=RETRY_SOON)

@@ -1,6 +1,6 @@
 """Model versions and the aliases that name them. Every change goes through here, inside the caller's transaction."""
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from shared.db.tables import ModelAliasRow, ModelVersionRow
@@ -96,15 +96,17 @@ def read_aliases(session: Session) -> list[AliasPointer]:
 
 
 def wanted_versions(session: Session) -> dict[ModelRef, str]:
-    """Version to manifest SHA-256 of all that a model service should have loaded: what aliases name or named last."""
-    wanted: dict[ModelRef, str] = {}
-    for pointer in read_aliases(session):
-        for number in (pointer.version, pointer.previous_version):
-            if number is not None:
-                version = read_version(session, ModelRef(pointer.tenant, pointer.loop_id, number))
-                if version is not None and version.status == "ready":
-                    wanted[version.ref] = version.manifest_sha256
-    return wanted
+    """Version → manifest SHA-256 of what a model service should have loaded: all that aliases name and named before."""
+    of, alias = ModelVersionRow, ModelAliasRow
+    named = or_(of.version == alias.version, of.version == alias.previous_version)
+    # One query: it is asked several times a second, of every loop.
+    query = (
+        select(of.tenant, of.loop_id, of.version, of.manifest_sha256)
+        .join(alias, and_(alias.tenant == of.tenant, alias.loop_id == of.loop_id, named))
+        .where(of.status == "ready")
+        .order_by(of.tenant, of.loop_id, of.version)
+    )
+    return {ModelRef(tenant, loop_id, version): sha256 for tenant, loop_id, version, sha256 in session.execute(query)}
 
 
 def _version(row: ModelVersionRow) -> ModelVersion:

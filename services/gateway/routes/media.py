@@ -1,6 +1,7 @@
 """Media: big bytes sent once, and referred to after."""
 
 import asyncio
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
@@ -14,7 +15,7 @@ from services.gateway.routing import DirectRoute, answered, caller_of, parts_of
 router = APIRouter(route_class=DirectRoute, tags=["media"])
 
 # The bytes are a stranger's: no browser shall take them for a page.
-HARMLESS = {
+HARMLESS: Final = {
     "Content-Disposition": "attachment",
     "Content-Security-Policy": "sandbox; default-src 'none'",
     "X-Content-Type-Options": "nosniff",

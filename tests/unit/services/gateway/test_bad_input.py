@@ -257,6 +257,18 @@ async def test_a_loop_needs_a_safe_name(http: httpx.AsyncClient) -> None:
         assert answer.status_code in (404, 422), name
 
 
+async def test_keys(gateway: Gateway, http: httpx.AsyncClient) -> None:
+    for key, status, kind, field in (
+        ("", 401, "no-key", None),
+        ("wrong", 401, "unknown-key", None),
+        (gateway.add_key("feedback"), 403, "role-not-allowed", None),
+        (gateway.add_key("decide", tenant="rival"), 404, "unknown-loop", "loop_id"),
+    ):
+        async with gateway.client(key) as client:
+            assert_problem(await client.post(URL, json={}), status, kind, field)
+    assert gateway.log.topics == {}
+
+
 QUERIES = [("limit=0", "limit"), ("limit=501", "limit"), ("cursor=x", "cursor"), ("since=now", "since")]
 
 

@@ -68,6 +68,7 @@ async def test_loops_are_listed_part_by_part(http: httpx.AsyncClient) -> None:
 
 async def test_a_deleted_loop_leaves_nothing_and_its_name_is_free(gateway: Gateway, http: httpx.AsyncClient) -> None:
     await gateway.publish("shoes", 1)
+    (await http.post("/v1/loops/shoes/decisions", json={"decision_id": "d"})).raise_for_status()
     (await http.put("/v1/loops/hats", json=LOOP)).raise_for_status()
     assert (await http.delete("/v1/loops/shoes")).status_code == 204
     assert (await http.get("/v1/loops/shoes")).status_code == 404
@@ -79,6 +80,10 @@ async def test_a_deleted_loop_leaves_nothing_and_its_name_is_free(gateway: Gatew
         assert [row.loop_id for row in session.scalars(select(LoopRow))] == ["hats"]
     again = (await http.put("/v1/loops/shoes", json=LOOP)).raise_for_status().json()
     assert (again["settings_revision"], again["aliases"]) == (1, {})
+    # Its ids are free as well.
+    assert (
+        await http.post("/v1/loops/shoes/decisions", json={"decision_id": "d", "deferred": True})
+    ).status_code == 200
 
 
 async def test_aliases_are_told(gateway: Gateway, http: httpx.AsyncClient) -> None:

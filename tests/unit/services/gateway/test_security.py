@@ -12,7 +12,6 @@ from starlette.routing import Route
 from services.gateway.authentication import ensure_bootstrap_key, refuse_to_listen_without_keys
 from services.gateway.routing import ApiRoute
 from services.gateway.settings import GatewaySettings
-from shared.security import draw_seed, key_digest, new_key, role_allows, secret_file
 from tests.unit.services.gateway.conftest import LOOP
 from tests.unit.services.gateway.fakes import Gateway
 
@@ -195,34 +194,3 @@ class TestBootstrap:
                 "0.0.0.0", directory, lambda reason: (_ for _ in ()).throw(SystemExit(reason))
             )
         refuse_to_listen_without_keys("127.0.0.1", directory, pytest.fail)
-
-
-def test_keys_are_long_and_random() -> None:
-    keys = {new_key() for _ in range(100)}
-    assert len(keys) == 100
-    assert all(len(key) >= 43 for key in keys)
-    assert len(key_digest(keys.pop())) == 32
-
-
-def test_manage_may_do_everything_and_the_others_their_own() -> None:
-    assert role_allows("manage", "decide")
-    assert role_allows("decide", "decide")
-    assert not role_allows("decide", "feedback")
-    assert not role_allows("feedback", "manage")
-
-
-def test_a_secret_file_is_written_once(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "secret"
-    assert secret_file(path, lambda: "first") == "first"
-    assert secret_file(path, lambda: "second") == "first"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_the_seed_of_a_draw_is_the_head_of_an_hmac() -> None:
-    # printf 'default/shoes/d-1' | openssl dgst -sha256 -hmac 7 | cut -c -16
-    assert draw_seed(b"7", "default", "shoes", "d-1") == int(SEED_BY_OPENSSL, 16)
-    assert draw_seed(b"7", "default", "shoes", "d-1") != draw_seed(b"8", "default", "shoes", "d-1")
-
-
-SEED_BY_OPENSSL = "9b7ef91ba96d49bf"
