@@ -1,10 +1,10 @@
 """The dashboard as a web application: routes to pages, who may open them, and what browsers are told to allow."""
 
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import nicegui
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Form, Response
 from nicegui import ui
 from nicegui.storage import Storage
 from starlette.datastructures import MutableHeaders
@@ -65,11 +65,19 @@ def _add_pages(site: Site) -> None:
     patience = site.settings.gateway_timeout + 5
 
     @ui.page(session.SIGN_IN, title="Sign in · Rewardloop")
-    def sign_in_page(wanted: str = "/", refused: str = "") -> Response | None:
+    def sign_in_page(wanted: str = "/", problem: str = "") -> Response | None:
         if session.current_key() is not None:
             return RedirectResponse(session.local_path(wanted), status_code=303)
-        sign_in.show(site, wanted, bool(refused))
+        sign_in.show(wanted, problem)
         return None
+
+    @nicegui.app.post(session.SIGN_IN)
+    async def take_key(key: Annotated[str, Form()] = "", wanted: Annotated[str, Form()] = "/") -> Response:
+        problem = await sign_in.problem_of(site, key.strip())
+        if problem is not None:
+            return RedirectResponse(session.sign_in_address(wanted, problem), status_code=303)
+        session.sign_in(key.strip())
+        return RedirectResponse(session.local_path(wanted), status_code=303)
 
     @ui.page("/", title="Loops · Rewardloop", response_timeout=patience)
     async def overview_page() -> None:

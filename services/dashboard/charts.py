@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Final
 
 from services.dashboard import wording
-from services.dashboard.gateway import Range, RewardBucket
+from services.dashboard.answers import Range, RewardBucket
 
 Options = dict[str, object]
 

@@ -84,11 +84,12 @@ class Column:
 
 
 class Table(ui.element, component="table.js"):
-    """Rows that change in place, told apart by their member `key`."""
+    """Rows that change in place, told apart by their member `key`; `empty` stands there while there are none."""
 
-    def __init__(self, label: str, columns: Sequence[Column]) -> None:
+    def __init__(self, label: str, columns: Sequence[Column], empty: str) -> None:
         super().__init__()
-        self.props.update({"label": label, "columns": [asdict(column) for column in columns], "rows": []})
+        definitions = [asdict(column) for column in columns]
+        self.props.update({"label": label, "columns": definitions, "rows": [], "empty": empty})
 
     def show(self, rows: Sequence[Row]) -> None:
         set_props(self, {"rows": list(rows)})

@@ -3,7 +3,7 @@
 import json
 from typing import Final
 
-from services.dashboard.gateway import Loop
+from services.dashboard.answers import Loop
 
 AUTHORIZATION: Final = '-H "Authorization: Bearer $REWARDLOOP_KEY"'
 # What a context of each kind looks like; the other kinds need bytes of their own.

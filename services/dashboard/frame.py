@@ -106,7 +106,7 @@ class Live(Generic[Shown]):
             shown = await self._read()
         except KeyRefusedError:
             session.sign_out()
-            ui.navigate.to(f"{session.SIGN_IN}?refused=yes")
+            ui.navigate.to(session.sign_in_address(problem=session.REFUSED))
         except GatewayAwayError as error:
             self._place.warn(f"{error} {self._age()}")
         except GatewayError as error:

@@ -6,7 +6,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 from nicegui import app
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 SIGN_IN: Final = "/sign-in"
+# The problem that the sign-in page tells when the gateway took the key no more.
+REFUSED: Final = "refused"
 SESSION_SECONDS: Final = 7 * 24 * 3600
 _KEY: Final = "key"
 
@@ -40,7 +42,12 @@ class SignInGate(BaseHTTPMiddleware):
         path = request.url.path
         if path == SIGN_IN or path == "/favicon.ico" or path.startswith("/_nicegui/") or current_key() is not None:
             return await call_next(request)
-        return RedirectResponse(f"{SIGN_IN}?wanted={quote(path, safe='')}", status_code=303)
+        return RedirectResponse(sign_in_address(path), status_code=303)
+
+
+def sign_in_address(wanted: str = "/", problem: str = "") -> str:
+    """The address of the sign-in page that leads on to a path, and tells a problem by its name."""
+    return f"{SIGN_IN}?{urlencode({'wanted': wanted} | ({'problem': problem} if problem else {}))}"
 
 
 def local_path(wanted: str) -> str:

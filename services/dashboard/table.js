@@ -2,7 +2,8 @@
 // keyboard's focus; here Vue keeps every row and link that stays.
 export default {
   template: `
-    <table class="table" :aria-label="label">
+    <p v-if="!rows.length" class="note">{{ empty }}</p>
+    <table v-else class="table" :aria-label="label">
       <thead>
         <tr>
           <th v-for="column in columns" :key="column.name" scope="col" :class="{ 'wide-only': column.wide }">
@@ -38,7 +39,7 @@ export default {
       </tbody>
     </table>
   `,
-  props: { label: String, columns: Array, rows: Array },
+  props: { label: String, columns: Array, rows: Array, empty: String },
   methods: {
     // In the browser's time zone; the day stands there where it is not today.
     moment(iso) {

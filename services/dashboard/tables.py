@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from services.dashboard import charts, wording
-from services.dashboard.elements import Column, Row
-from services.dashboard.gateway import (
+from services.dashboard.answers import (
     Decision,
     DecisionSummary,
     Loop,
@@ -18,10 +17,15 @@ from services.dashboard.gateway import (
     TrainingRun,
     VersionReward,
 )
+from services.dashboard.elements import Column, Row
 from services.dashboard.paths import decision_path
 
 RANKING_SHOWN: Final = 50
 
+GATE_HINT: Final = (
+    "How it did beside the champion on experiences that neither had learned from; "
+    "the figure is the difference in reward, in units of the reward's range."
+)
 DECISIONS: Final = (
     Column("decided_at", "Time", "time"),
     Column("action_id", "Action", "link"),
@@ -37,7 +41,7 @@ VERSIONS: Final = (
     Column("experiences", "Experiences", wide=True),
     Column("created_at", "Created", "time", wide=True),
     Column("parent", "Parent", wide=True, hint="The version whose weights this one started from."),
-    Column("gate", "Gate", wide=True, hint="How it did beside the champion on experiences that it was not trained on."),
+    Column("gate", "Gate", wide=True, hint=GATE_HINT),
 )
 RUNS: Final = (
     Column("requested_at", "Requested", "time", wide=True),
@@ -93,7 +97,7 @@ def version_rows(loop: Loop, versions: Sequence[ModelVersion], earned: Sequence[
     ]
     if None in reward_of:
         unserved = _version_row(None, reward_of[None], loop.reward.range)
-        rows.append(unserved | {"aliases": "", "created_at": "", "parent": "", "gate": "uniform choice"})
+        rows.append(unserved | {"aliases": "", "created_at": "", "parent": "", "gate": "fallback answers"})
     return rows
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from services.dashboard.gateway import (
+from services.dashboard.answers import (
     DecisionSummary,
     Loop,
     ModelVersion,
@@ -18,7 +18,7 @@ from services.dashboard.gateway import (
 NOTHING: Final = "—"
 NO_VERSION: Final = "none"
 
-# A verdict takes this many experiences, and compares ends of the curve that hold as many.
+# The ends of the reward curve that are compared hold about this many experiences each.
 WINDOW: Final = 100
 # A change below this share of the reward's range is no change.
 TOLERANCE: Final = 0.05
@@ -47,14 +47,18 @@ class Verdict:
 def judge(curve: Sequence[RewardBucket], reward_range: Range) -> Verdict:
     """Compares the end of the reward curve with its beginning.
 
-    Each end is the fewest whole buckets with a hundred experiences. A difference counts where it is above 5 % of the
-    reward's range and above two standard errors, taken as large as rewards within the range can make them.
+    Each end is the fewest whole buckets with a hundred experiences, and at most half of the curve. A difference counts
+    where it is above 5 % of the reward's range and above two standard errors, taken as large as rewards within the
+    range can make them.
     """
     total = sum(bucket.count for bucket in curve)
-    if len(curve) < 2 or total < WINDOW:
-        return Verdict("early", f"A verdict takes {WINDOW} experiences; there {_are(total)} so far.")
-    first, first_count = _mean_of(curve)
-    last, last_count = _mean_of(curve[::-1])
+    if len(curve) < 2 or total < 2 * WINDOW:
+        return Verdict("early", f"A verdict takes {2 * WINDOW} experiences; there {_are(total)} so far.")
+    if curve[-1].model_version is None:
+        return Verdict("early", "No model version decides at the moment.")
+    half = len(curve) // 2
+    first, first_count = _mean_of(curve[:half])
+    last, last_count = _mean_of(curve[: -half - 1 : -1])
     low, high = reward_range
     error = (high - low) / 2 * math.sqrt(1 / first_count + 1 / last_count)
     margin = max(TOLERANCE * (high - low), 2 * error)
@@ -69,7 +73,7 @@ def judge(curve: Sequence[RewardBucket], reward_range: Range) -> Verdict:
 def problem(loop: Loop) -> str:
     """What a loop decides on, and among how many actions."""
     kinds = ", ".join(f"{name} ({modality.kind})" for name, modality in loop.modalities.items())
-    actions = f"{count(len(loop.actions))} actions" if loop.actions else "actions of each decision's own"
+    actions = f"{count(len(loop.actions))} actions" if loop.actions else "each decision brings its actions"
     return f"{kinds} · {actions}"
 
 
@@ -94,8 +98,10 @@ def curve_note(curve: Sequence[RewardBucket]) -> str:
 
 def gate(version: ModelVersion) -> str:
     """What the gate said of a version; nothing where it was never held against a champion."""
-    verdict = plain(version.gate) if version.gate else ""
-    return verdict if version.status == "ready" else f"rejected: {verdict}" if verdict else "rejected"
+    if version.gate is None:
+        return "" if version.status == "ready" else "rejected"
+    finding = plain(version.gate) if version.difference is None else f"{plain(version.gate)}, {version.difference:+.2f}"
+    return finding if version.status == "ready" else f"rejected: {finding}"
 
 
 def count(number: int) -> str:
@@ -137,6 +143,13 @@ def plain(name: str | None) -> str:
     return NOTHING if name is None else name.replace("_", " ")
 
 
+def cell(value: object) -> str:
+    """A field of a table in a context: a number, a word or a flag."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
 def size(number_of_bytes: int) -> str:
     if number_of_bytes < 1024:
         return f"{number_of_bytes} bytes"
@@ -155,11 +168,9 @@ def run_outcome(run: TrainingRun) -> str:
         return "waits for the trainer"
     if run.status == "running":
         return f"{count(run.steps)} steps" if run.steps else "starting"
-    if run.detail is not None:
-        return plain(run.detail)
     if run.model_version is not None:
-        return f"made {version(run.model_version)}"
-    return plain(run.status)
+        return f"{version(run.model_version)} {'took over' if run.status == 'succeeded' else 'turned down'}"
+    return run.detail or run.status
 
 
 def _mean_of(curve: Sequence[RewardBucket]) -> tuple[float, int]:

@@ -1,61 +1,26 @@
 """The dashboard in a real Chromium, in front of a gateway that answers from memory."""
 
-import os
 import re
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
-import httpx
 import psutil
 import pytest
 import uvicorn
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.e2e.browsing import FLAGS, Dashboard, Scheme, Visitor
+from tests.e2e.conftest import free_port, until
 from tests.unit.services.dashboard.fake_gateway import DECIDE_KEY, KEY, LOOP_ID, FakeGateway
 
 pytestmark = pytest.mark.browser
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-REFRESH = 0.2
-# The supervisor kills what has not ended by then.
-STOP_SECONDS = 6
 MEMORY_MB = 150
 LOOP_PAGE = f"/loops/{LOOP_ID}"
 DECISION_PAGE = f"{LOOP_PAGE}/decisions/019ab000-0000-7000-8000-000000000701"
-Scheme = Literal["light", "dark"]
-
-
-def until(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")
@@ -79,50 +44,6 @@ def fake(fake_server: tuple[FakeGateway, int]) -> FakeGateway:
     return fake
 
 
-@dataclass
-class Dashboard:
-    """`python -m services.dashboard` as a child process."""
-
-    home: Path
-    gateway_port: int
-    port: int = field(default_factory=free_port)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def log(self) -> Path:
-        return self.home / "dashboard.log"
-
-    @contextmanager
-    def running(self) -> Iterator[subprocess.Popen[bytes]]:
-        """The process, from its first answer on; told to end at the end."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        environment = os.environ | {
-            "REWARDLOOP_HOME": str(self.home),
-            "REWARDLOOP_GATEWAY_URL": f"http://127.0.0.1:{self.gateway_port}",
-            "REWARDLOOP_DASHBOARD_PORT": str(self.port),
-            "REWARDLOOP_DASHBOARD_REFRESH": str(REFRESH),
-        }
-        command = [sys.executable, "-m", "services.dashboard"]
-        with self.log.open("ab") as log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process:
-            try:
-                until(lambda: process.poll() is not None or self._answers(), "the dashboard answers")
-                assert process.poll() is None, self.log.read_text()
-                yield process
-                process.terminate()
-                process.wait(STOP_SECONDS)
-            finally:
-                process.kill()
-
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/sign-in").is_success
-        except httpx.TransportError:
-            return False
-
-
 @pytest.fixture(scope="module")
 def dashboard(fake_server: tuple[FakeGateway, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
     dashboard = Dashboard(tmp_path_factory.mktemp("dashboard") / "state", fake_server[1])
@@ -141,38 +62,6 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-class Visitor:
-    """Somebody at a browser window of their own; hosts and errors that it sees are kept."""
-
-    def __init__(self, browser: Browser, url: str, width: int = 1280, scheme: Scheme = "light") -> None:
-        self.url = url
-        self.requests: list[str] = []
-        self.errors: list[str] = []
-        self._context = browser.new_context(
-            base_url=url, viewport={"width": width, "height": 800}, color_scheme=scheme, timezone_id="UTC"
-        )
-        self._context.set_default_timeout(15_000)
-        self.page: Page = self._context.new_page()
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("websocket", lambda opened: self.requests.append(opened.url))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda line: self.errors.append(line.text) if line.type == "error" else None)
-
-    def sign_in(self, path: str = "/", key: str = KEY) -> Page:
-        self.page.goto(path)
-        self.page.get_by_label("API key").fill(key)
-        self.page.keyboard.press("Enter")
-        expect(self.page).to_have_url(self.url + path)
-        return self.page
-
-    def foreign(self) -> list[str]:
-        local = self.url.removeprefix("http")
-        return [url for url in self.requests if not re.match(rf"(http|ws){re.escape(local)}/|data:", url)]
-
-    def close(self) -> None:
-        self._context.close()
-
-
 @pytest.fixture
 def visitor(browser: Browser, dashboard: Dashboard, fake: FakeGateway) -> Iterator[Visitor]:
     visitor = Visitor(browser, dashboard.url)
@@ -187,14 +76,15 @@ def test_a_wrong_key_is_told_and_a_right_one_leads_where_one_wanted_to_go(visito
     page.goto(LOOP_PAGE)
     expect(page).to_have_url(re.compile("/sign-in"))
     for key, message in (
-        ("", "Type or paste a key"),
+        ("  ", "Type or paste a key"),
         ("wrong", "does not know this key"),
-        ("schlüssel", "no key has"),
+        ("schlüssel", "does not know this key"),
         (DECIDE_KEY, "role does not allow"),
     ):
         page.get_by_label("API key").fill(key)
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_role("alert")).to_contain_text(message)
+        expect(page.get_by_label("API key")).to_have_value("")
     page.get_by_label("API key").fill(KEY)
     page.keyboard.press("Enter")
     expect(page).to_have_url(visitor.url + LOOP_PAGE)
@@ -202,7 +92,7 @@ def test_a_wrong_key_is_told_and_a_right_one_leads_where_one_wanted_to_go(visito
 
 
 def test_the_key_stays_on_the_server(visitor: Visitor, dashboard: Dashboard) -> None:
-    page = visitor.sign_in(LOOP_PAGE)
+    page = visitor.sign_in(KEY, LOOP_PAGE)
     expect(page.get_by_role("table", name="Latest decisions")).to_be_visible()
     assert KEY not in page.content()
     assert KEY not in page.evaluate("JSON.stringify([document.cookie, {...localStorage}, {...sessionStorage}])")
@@ -216,7 +106,7 @@ def test_the_key_stays_on_the_server(visitor: Visitor, dashboard: Dashboard) -> 
 
 
 def test_signing_out_forgets_the_key(visitor: Visitor, dashboard: Dashboard) -> None:
-    page = visitor.sign_in()
+    page = visitor.sign_in(KEY)
     folder = dashboard.home / "dashboard"
     (name,) = {re.sub(r".*session=", "", cookie["name"]) for cookie in page.context.cookies()}
     assert name == "session"
@@ -229,14 +119,14 @@ def test_signing_out_forgets_the_key(visitor: Visitor, dashboard: Dashboard) -> 
 
 
 def test_a_key_that_is_revoked_leads_back_to_the_sign_in_page(visitor: Visitor, fake: FakeGateway) -> None:
-    page = visitor.sign_in(LOOP_PAGE)
+    page = visitor.sign_in(KEY, LOOP_PAGE)
     fake.known_keys.remove(KEY)
     expect(page).to_have_url(re.compile("/sign-in"))
     expect(page.get_by_role("alert")).to_contain_text("no longer taken")
 
 
 def test_the_overview_tells_whether_a_loop_learns(visitor: Visitor, fake: FakeGateway) -> None:
-    page = visitor.sign_in()
+    page = visitor.sign_in(KEY)
     card = page.get_by_role("link", name=LOOP_ID)
     expect(card).to_contain_text("Learning")
     expect(card).to_contain_text(re.compile(r"Reward rose from 0\.\d\d at first to 0\.\d\d lately"))
@@ -249,7 +139,7 @@ def test_the_overview_tells_whether_a_loop_learns(visitor: Visitor, fake: FakeGa
 
 
 def test_the_loop_page_moves_with_the_loop_and_keeps_its_place(visitor: Visitor, fake: FakeGateway) -> None:
-    page = visitor.sign_in(LOOP_PAGE)
+    page = visitor.sign_in(KEY, LOOP_PAGE)
     counters = page.locator(".counters")
     expect(counters).to_contain_text("Experiences700")
     expect(page.locator(".curve")).to_have_attribute("aria-label", re.compile(r"Mean reward over 680 experiences"))
@@ -268,7 +158,7 @@ def test_the_loop_page_moves_with_the_loop_and_keeps_its_place(visitor: Visitor,
 
 
 def test_a_fine_tune_is_asked_for_by_keyboard(visitor: Visitor, fake: FakeGateway) -> None:
-    page = visitor.sign_in(LOOP_PAGE)
+    page = visitor.sign_in(KEY, LOOP_PAGE)
     page.get_by_role("heading", level=1).wait_for()
     for _ in range(12):
         page.keyboard.press("Tab")
@@ -281,7 +171,7 @@ def test_a_fine_tune_is_asked_for_by_keyboard(visitor: Visitor, fake: FakeGatewa
 
 
 def test_a_gateway_that_goes_away_and_comes_back(visitor: Visitor, fake: FakeGateway) -> None:
-    page = visitor.sign_in(LOOP_PAGE)
+    page = visitor.sign_in(KEY, LOOP_PAGE)
     expect(page.locator(".counters")).to_contain_text("Experiences700")
     fake.away = True
     expect(page.locator(".banner")).to_contain_text("The gateway does not answer. What you see is from")
@@ -294,7 +184,7 @@ def test_a_gateway_that_goes_away_and_comes_back(visitor: Visitor, fake: FakeGat
 
 
 def test_a_page_opened_while_the_gateway_is_away_fills_itself(visitor: Visitor, fake: FakeGateway) -> None:
-    page = visitor.sign_in()
+    page = visitor.sign_in(KEY)
     fake.away = True
     page.goto(LOOP_PAGE)
     expect(page.locator(".banner")).to_contain_text("The gateway does not answer")
@@ -304,7 +194,7 @@ def test_a_page_opened_while_the_gateway_is_away_fills_itself(visitor: Visitor, 
 
 
 def test_a_decision_shows_what_it_rested_on_and_then_its_reward(visitor: Visitor, fake: FakeGateway) -> None:
-    page = visitor.sign_in(LOOP_PAGE)
+    page = visitor.sign_in(KEY, LOOP_PAGE)
     page.get_by_role("table", name="Latest decisions").get_by_role("link").first.click()
     expect(page).to_have_url(visitor.url + DECISION_PAGE)
     expect(page.get_by_role("heading", level=1)).to_have_text("Chose 3")
@@ -322,7 +212,7 @@ def test_a_decision_shows_what_it_rested_on_and_then_its_reward(visitor: Visitor
 
 def test_empty_pages_say_what_to_do_next(visitor: Visitor, fake: FakeGateway) -> None:
     fake.has_loop, fake.experiences = False, 0
-    page = visitor.sign_in()
+    page = visitor.sign_in(KEY)
     expect(page.locator("pre")).to_contain_text("curl -X PUT")
     fake.has_loop = True
     page.get_by_role("link", name=LOOP_ID).click()
@@ -334,7 +224,7 @@ def test_empty_pages_say_what_to_do_next(visitor: Visitor, fake: FakeGateway) ->
 
 
 def test_what_is_not_there_is_said(visitor: Visitor) -> None:
-    page = visitor.sign_in()
+    page = visitor.sign_in(KEY)
     page.goto("/loops/unheard-of")
     expect(page.locator(".banner")).to_have_text("There is no such loop.")
     # Chromium notes the answer's status 404 as an error of its own.
@@ -353,7 +243,7 @@ def test_every_page_fits_its_window(
     page.goto("/sign-in")
     expect(page.get_by_label("API key")).to_be_visible()
     _check_fit(page, width, scheme)
-    visitor.sign_in()
+    visitor.sign_in(KEY)
     for path in ("/", LOOP_PAGE, DECISION_PAGE):
         page.goto(path)
         page.get_by_role("heading", level=1).wait_for()
@@ -375,7 +265,7 @@ def test_it_is_small_ends_at_once_and_keeps_its_sessions(
     dashboard = Dashboard(tmp_path / "state", fake_server[1])
     visitor = Visitor(browser, dashboard.url)
     with dashboard.running() as process:
-        visitor.sign_in(LOOP_PAGE).get_by_role("heading", level=1).wait_for()
+        visitor.sign_in(KEY, LOOP_PAGE).get_by_role("heading", level=1).wait_for()
         assert psutil.Process(process.pid).memory_full_info().pss / 2**20 < MEMORY_MB
         assert psutil.Process(process.pid).children() == []
     assert process.returncode in (0, -signal.SIGTERM)

@@ -1,14 +1,14 @@
 """A decision's page: what came in, what it weighed, what was chosen, and what came of it."""
 
-import json
 from typing import Final
 
 from nicegui import ui
 
 from services.dashboard import tables, wording
+from services.dashboard.answers import Decision, Loop, MediaValue
 from services.dashboard.elements import Table, Text, box, section
 from services.dashboard.frame import Crumb, Live, frame
-from services.dashboard.gateway import Decision, GatewayClient, Loop, MediaValue
+from services.dashboard.gateway import GatewayClient
 from services.dashboard.paths import decision_path, loop_path
 from services.dashboard.site import Site
 
@@ -50,10 +50,9 @@ class _DecisionPage:
         with box("div", "columns"):
             self._context = section("Context", "What was known of the moment.").body
             with section("Ranking", "The distribution that the action was drawn from.").body:
-                self._ranking = Table("Ranking", tables.RANKING)
+                self._ranking = Table("Ranking", tables.RANKING, "Nothing to choose from.")
         with section("Feedback", "Every event about this decision, in the order it was received.").body:
-            self._no_feedback = Text("p", "None yet.", "note")
-            self._feedback = Table("Feedback", tables.FEEDBACK)
+            self._feedback = Table("Feedback", tables.FEEDBACK, "None yet.")
 
     def show(self, known: tuple[Loop, Decision]) -> None:
         loop, decision = known
@@ -61,7 +60,6 @@ class _DecisionPage:
             self._show_choice(loop, decision)
             self._shown = True
         self._reward.set_text(wording.outcome(decision, loop.reward.range))
-        self._no_feedback.set_visibility(not decision.feedback)
         self._feedback.show(tables.feedback_rows(decision.feedback))
 
     def _show_choice(self, loop: Loop, decision: Decision) -> None:
@@ -100,7 +98,7 @@ def _show_value(name: str, kind: str, decision: Decision) -> None:
             with box("dl", "fields"):
                 for field, value in table.items():
                     Text("dt", field)
-                    Text("dd", json.dumps(value) if isinstance(value, bool) else str(value))
+                    Text("dd", wording.cell(value))
 
 
 def _show_media(name: str, media: MediaValue) -> None:

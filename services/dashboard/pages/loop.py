@@ -6,9 +6,10 @@ from typing import Final
 from nicegui import ui
 
 from services.dashboard import charts, examples, tables, wording
+from services.dashboard.answers import Range, Statistics
 from services.dashboard.elements import Table, Text, box, button, code_block, section, set_props
 from services.dashboard.frame import Crumb, Live, frame
-from services.dashboard.gateway import GatewayClient, GatewayError, LoopDetail, Range, Statistics
+from services.dashboard.gateway import GatewayClient, GatewayError, LoopDetail
 from services.dashboard.paths import loop_path
 from services.dashboard.site import Site
 
@@ -58,11 +59,11 @@ class _LoopPage:
         self._reward = _RewardPart()
         self._counters = _Counters()
         with section("Model versions", "What each version earned; one that passes the gate becomes champion.").body:
-            self._versions = Table("Model versions", tables.VERSIONS)
+            self._versions = Table("Model versions", tables.VERSIONS, "None yet: the first one is being made.")
         with section("Training runs", "Each fine-tunes the deep model on the experiences so far.").body:
-            self._runs = Table("Training runs", tables.RUNS)
+            self._runs = Table("Training runs", tables.RUNS, "None yet.")
         with section("Latest decisions", "Choose an action to see what it rested on.").body:
-            self._decisions = Table("Latest decisions", tables.DECISIONS)
+            self._decisions = Table("Latest decisions", tables.DECISIONS, "None yet.")
 
     def show(self, detail: LoopDetail) -> None:
         loop, statistics = detail.loop, detail.statistics

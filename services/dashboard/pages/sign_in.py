@@ -1,46 +1,60 @@
-"""The sign-in page: a key of the gateway's is all that it takes."""
+"""The sign-in page: a key of the gateway's is all that it takes.
+
+A plain form: it works before the page's socket is open, and with what a password manager fills in.
+"""
+
+from typing import Final
 
 from nicegui import ui
 
 from services.dashboard import session
 from services.dashboard.elements import Text, box, button
 from services.dashboard.frame import LOGO
-from services.dashboard.gateway import GatewayClient, GatewayError
+from services.dashboard.gateway import GatewayClient, GatewayError, KeyRefusedError, RefusedError
 from services.dashboard.site import Site
 
+PROBLEMS: Final = {
+    "empty": "Type or paste a key first.",
+    "unknown": "The gateway does not know this key.",
+    "role": "This key's role does not allow to read loops: it takes a manage key.",
+    "away": "The gateway does not answer. Try again when it is up.",
+    session.REFUSED: "This key is no longer taken. Sign in again.",
+}
 
-def show(site: Site, wanted: str, refused: bool) -> None:
-    """Builds the page; `refused` says that the key of the last session is not taken any more."""
+
+def show(wanted: str, problem: str) -> None:
+    """Builds the page; `problem` names what went wrong before, if anything did."""
     with box("div", "sign-in"), box("form", "card") as form:
+        form.props.update({"method": "post", "action": session.SIGN_IN})
         with box("div", "brand"):
             ui.html(LOGO, sanitize=False, tag="span")
             Text("h1", "Rewardloop")
         Text("p", "Sign in with an API key of your platform.", "note")
-        field = ui.input("API key", password=True, password_toggle_button=True).props("outlined dense autofocus")
-        field.props["autocomplete"] = "current-password"
-        message = Text("p", "This key is no longer taken. Sign in again." if refused else "", "error")
-        message.props["role"] = "alert"
+        with box("label", "field"):
+            Text("span", "API key")
+            field = box("input")
+            field.props.update({"name": "key", "type": "password", "autocomplete": "current-password"})
+            field.props.update({"autofocus": True, "required": True, "spellcheck": "false"})
+        box("input").props.update({"name": "wanted", "type": "hidden", "value": session.local_path(wanted)})
+        if problem in PROBLEMS:
+            Text("p", PROBLEMS[problem], "error").props["role"] = "alert"
         button("Sign in", "primary").props["type"] = "submit"
         Text("p", "The first manage key was written to bootstrap.key in the platform's state folder:", "note")
         Text("pre", "cat var/bootstrap.key")
 
-    async def submit() -> None:
-        key = str(field.value or "").strip()
-        text = await _refusal(site, key)
-        if text is None:
-            session.sign_in(key)
-            ui.navigate.to(session.local_path(wanted))
-        message.set_text(text or "")
 
-    form.on("submit.prevent", submit)
-
-
-async def _refusal(site: Site, key: str) -> str | None:
-    """Why the gateway does not take a key; None where it does."""
-    if not key or not key.isascii() or not key.isprintable():
-        return "Type or paste a key first." if not key else "This is not a key: it holds characters that no key has."
+async def problem_of(site: Site, key: str) -> str | None:
+    """The name of what is wrong with a key; None where the gateway takes it."""
+    if not key:
+        return "empty"
+    if not (key.isascii() and key.isprintable()):
+        return "unknown"
     try:
         await GatewayClient(site.http, key).list_loops()
-    except GatewayError as error:
-        return str(error)
+    except KeyRefusedError:
+        return "unknown"
+    except RefusedError:
+        return "role"
+    except GatewayError:
+        return "away"
     return None

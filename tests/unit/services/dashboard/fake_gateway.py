@@ -145,7 +145,7 @@ class FakeGateway:
                 "aliases": ["champion"] if number == self.champion else [],
                 "parent": str(number - 1) if number > 1 else None,
                 "created_at": time_of(number * PER_VERSION),
-                "metrics": {"gate": "passed"} if number > 1 else {},
+                "metrics": {"gate": "passed", "difference": 0.04} if number > 1 else {},
             }
             for number in range(self.champion, 0, -1)
         ]

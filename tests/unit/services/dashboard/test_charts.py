@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.dashboard import charts
-from services.dashboard.gateway import Range, RewardBucket
+from services.dashboard.answers import Range, RewardBucket
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 UNIT = (0.0, 1.0)

@@ -4,7 +4,7 @@ import json
 import shlex
 
 from services.dashboard import examples
-from services.dashboard.gateway import Loop
+from services.dashboard.answers import Loop
 from services.gateway.bodies import DecisionRequest, FeedbackRequest
 from shared.loop_settings import LoopSettings
 from tests.unit.services.dashboard.fake_gateway import FakeGateway

@@ -1,6 +1,5 @@
 from services.dashboard import tables
-from services.dashboard.elements import Row
-from services.dashboard.gateway import (
+from services.dashboard.answers import (
     Decision,
     DecisionSummary,
     Loop,
@@ -9,6 +8,7 @@ from services.dashboard.gateway import (
     TrainingRun,
     VersionReward,
 )
+from services.dashboard.elements import Row
 from tests.unit.services.dashboard.fake_gateway import FakeGateway
 
 FAKE = FakeGateway(experiences=700)
@@ -44,7 +44,13 @@ def test_versions_carry_what_they_earned_and_the_champion_its_mark() -> None:
         VersionReward(model_version=None, experiences=40, mean=0.1, interval=None),
     ]
     newest, _, first, unserved = tables.version_rows(LOOP, versions, earned)
-    assert only(newest, "version", "aliases", "mean", "interval", "gate") == ("v3", "champion", "—", "—", "passed")
+    assert only(newest, "version", "aliases", "mean", "interval", "gate") == (
+        "v3",
+        "champion",
+        "—",
+        "—",
+        "passed, +0.04",
+    )
     assert only(first, "version", "mean", "left", "spread", "parent") == ("v1", "0.50", "25.0%", "50.0%", "")
     assert only(unserved, "version", "mean", "experiences", "interval") == ("none", "0.10", "40", "—")
 

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from services.dashboard import wording
-from services.dashboard.gateway import ModelVersion, Range, RewardBucket, RewardEstimate, TrainingRun
+from services.dashboard.answers import ModelVersion, Range, RewardBucket, RewardEstimate, TrainingRun
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 UNIT = (0.0, 1.0)
@@ -17,6 +17,7 @@ def curve_of(*means: float, width: int = 40) -> list[RewardBucket]:
             mean=mean,
             count=width,
             last_decided_at=NOW,
+            model_version="1",
         )
         for index, mean in enumerate(means)
     ]
@@ -28,6 +29,7 @@ def curve_of(*means: float, width: int = 40) -> list[RewardBucket]:
         ((), "early"),
         ((0.1,), "early"),
         ((0.1, 0.9), "early"),
+        ((0.1, 0.1, 0.9, 0.9), "early"),
         ((0.1, 0.2, 0.4, 0.8, 0.9), "learning"),
         ((0.9, 0.9, 0.9, 0.5, 0.4, 0.3), "falling"),
         ((0.9, 0.9, 0.95, 0.9, 0.92, 0.9), "steady"),
@@ -46,6 +48,25 @@ def test_judge_does_not_take_noise_for_learning() -> None:
     # 120 against 120 experiences: two standard errors of rewards in [0, 1] are at most .129.
     assert wording.judge(curve_of(0.5, 0.5, 0.5, 0.6, 0.6, 0.62), UNIT).trend == "steady"
     assert wording.judge(curve_of(0.5, 0.5, 0.5, 0.64, 0.64, 0.64), UNIT).trend == "learning"
+
+
+def test_judge_compares_ends_that_share_nothing() -> None:
+    # Of five buckets the middle one belongs to neither end.
+    assert wording.judge(curve_of(0.2, 0.2, 0.9, 0.6, 0.6), UNIT).sentence.startswith(
+        "Reward rose from 0.20 at first to 0.60"
+    )
+
+
+def test_no_rise_is_learning_while_no_version_decides() -> None:
+    curve = [bucket.model_copy(update={"model_version": None}) for bucket in curve_of(0.1, 0.1, 0.1, 0.9, 0.9, 0.9)]
+    assert wording.judge(curve, UNIT) == wording.Verdict("early", "No model version decides at the moment.")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(31.0, "31"), (0.25, "0.25"), (True, "yes"), ("v1.0", "v1.0"), (1e300, "1e+300")]
+)
+def test_cell(value: object, text: str) -> None:
+    assert wording.cell(value) == text
 
 
 def test_judge_holds_on_any_scale() -> None:
@@ -92,12 +113,14 @@ def test_overall_has_an_interval_where_there_is_one() -> None:
     ("status", "metrics", "text"),
     [
         ("ready", {"gate": "passed"}, "passed"),
+        ("ready", {"gate": "insufficient_evidence", "difference": 0.034}, "insufficient evidence, +0.03"),
+        ("rejected", {"gate": "failed", "difference": -0.1}, "rejected: failed, -0.10"),
         ("ready", {}, ""),
         ("rejected", {"gate": "insufficient_evidence"}, "rejected: insufficient evidence"),
         ("rejected", {}, "rejected"),
     ],
 )
-def test_gate_says_what_became_of_a_version(status: str, metrics: dict[str, str], text: str) -> None:
+def test_gate_says_what_became_of_a_version(status: str, metrics: dict[str, object], text: str) -> None:
     version = {"version": "2", "status": status, "aliases": [], "parent": "1", "created_at": NOW, "metrics": metrics}
     assert wording.gate(ModelVersion.model_validate(version)) == text
 
@@ -108,8 +131,9 @@ def test_gate_says_what_became_of_a_version(status: str, metrics: dict[str, str]
         ({"status": "queued"}, "waits for the trainer"),
         ({"status": "running"}, "starting"),
         ({"status": "running", "steps": 1200}, "1,200 steps"),
-        ({"status": "succeeded", "model_version": "4"}, "made v4"),
-        ({"status": "skipped", "detail": "worse_on_held_out"}, "worse on held out"),
+        ({"status": "succeeded", "model_version": "4", "detail": "passed; difference 0.1"}, "v4 took over"),
+        ({"status": "skipped", "model_version": "4", "detail": "failed; difference -0.1"}, "v4 turned down"),
+        ({"status": "skipped", "detail": "nothing new to learn from"}, "nothing new to learn from"),
         ({"status": "failed"}, "failed"),
     ],
 )
