@@ -1,7 +1,9 @@
 """The pool's child: the one process of the trainer that imports torch, a single thread of low priority."""
 
+import multiprocessing
 import os
 import time
+from multiprocessing.process import AuthenticationString
 from typing import Final
 
 import torch
@@ -22,6 +24,7 @@ NICENESS: Final = 10
 def start_child(settings: TrainerSettings) -> Trainer:
     """Prepares this process, and what it trains with; connections are its own, never the parent's."""
     watch_lifeline(lifeline_of(os.environ))
+    _allow_children()
     os.nice(NICENESS)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
@@ -34,6 +37,13 @@ def start_child(settings: TrainerSettings) -> Trainer:
         settings=settings,
         clock=wall,
     )
+
+
+def _allow_children() -> None:
+    """Media are decoded in a child, which Celery's pool forbids its own: they are daemons, with a key of billiard's."""
+    process = multiprocessing.current_process()
+    key = AuthenticationString(process.authkey)
+    process._config.update(daemon=False, authkey=key)  # type: ignore[attr-defined] # there is no public way
 
 
 def wall() -> int:
