@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import time
-from multiprocessing.process import AuthenticationString
+from multiprocessing.process import AuthenticationString  # type: ignore[attr-defined] # the stubs lack it
 from typing import Final
 
 import torch
