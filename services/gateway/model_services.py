@@ -8,10 +8,19 @@ from typing import Final, Literal, Protocol, TypeVar
 import grpc
 import numpy as np
 import structlog
-from numpy.typing import NDArray
 
+from services.gateway.stages import (
+    Candidates,
+    Choice,
+    Encoded,
+    Refused,
+    choices_from_pb,
+    encoded_from_pb,
+    exploration_to_pb,
+    rows_of,
+)
 from shared import wire
-from shared.domain import Action, Context, Doubles, Floats, ModelRef, Scores
+from shared.domain import Action, Context, Floats, ModelRef
 from shared.loop_settings import LoopSettings
 from shared.pb.encoding.v1 import encoding_pb2
 from shared.pb.encoding.v1.encoding_pb2_grpc import EncodingServiceStub
@@ -62,45 +71,6 @@ class Rpcs:
             fuse=FusionServiceStub(channels["fusion"]).Fuse,
             decide=PolicyServiceStub(channels["policy"]).Decide,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """One context: modalities M, embeddings [M, D], present [M], and its A actions' embeddings [A, G]."""
-
-    modalities: Sequence[str]
-    embeddings: Floats
-    present: NDArray[np.bool_]
-    action_embeddings: Floats | None
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A context value that encoding could not read."""
-
-    modality: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """What policy chooses from: the state [S], A action ids with their embeddings [A, G], and the draw's seed."""
-
-    state: Floats
-    action_ids: Sequence[str]
-    excluded: Sequence[int]
-    action_embeddings: Floats | None
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The drawn position, and what it was drawn from; float64 [A]."""
-
-    position: int
-    probabilities: Doubles
-    scores: Scores
-    head_sequence: int
 
 
 class ModelServices:
@@ -154,7 +124,7 @@ class ModelServices:
         )
         return await _answered(
             self._rpcs.encode(request, timeout=self._stage_timeout),
-            lambda answer: _encoded(answer, [len(row) for row in actions]),
+            lambda answer: encoded_from_pb(answer, [len(row) for row in actions]),
         )
 
     async def fuse(self, ref: ModelRef, rows: Sequence[Encoded]) -> list[Floats]:
@@ -166,7 +136,7 @@ class ModelServices:
         )
         return await _answered(
             self._rpcs.fuse(request, timeout=self._stage_timeout),
-            lambda answer: list(_of_length(wire.floats_from_pb(answer.states, 2), len(rows))),
+            lambda answer: list(rows_of(wire.floats_from_pb(answer.states, 2), len(rows))),
         )
 
     async def decide(self, ref: ModelRef, settings: LoopSettings, rows: Sequence[Candidates]) -> list[Choice]:
@@ -174,14 +144,14 @@ class ModelServices:
         embeddings = [row.action_embeddings for row in rows if row.action_embeddings is not None]
         request = policy_pb2.DecideRequest(
             model=wire.model_ref_to_pb(ref),
-            exploration=_exploration_to_pb(settings),
+            exploration=exploration_to_pb(settings),
             states=wire.tensor_to_pb(np.stack([row.state for row in rows])),
             candidates=[policy_pb2.Candidates(action_ids=row.action_ids, excluded=row.excluded) for row in rows],
             action_embeddings=wire.tensor_to_pb(np.concatenate(embeddings)) if embeddings else None,
             seeds=[row.seed for row in rows],
         )
         return await _answered(
-            self._rpcs.decide(request, timeout=self._stage_timeout), lambda answer: _choices(answer, rows)
+            self._rpcs.decide(request, timeout=self._stage_timeout), lambda answer: choices_from_pb(answer, rows)
         )
 
 
@@ -197,60 +167,3 @@ async def _answered(call: Awaitable[ResponseT], decode: Callable[[ResponseT], An
     except wire.WireError as error:
         log.warning("service breaks its contract", reason=str(error))
         raise ModelsUnavailableError from error
-
-
-def _encoded(answer: encoding_pb2.EncodeResponse, counts: Sequence[int]) -> list[Encoded | Refused]:
-    embeddings = _of_length(wire.floats_from_pb(answer.embeddings, 3), len(counts))
-    present = _of_length(wire.tensor_from_pb(answer.present, "bool", 2).astype(np.bool_, copy=False), len(counts))
-    rows: list[Encoded | Refused] = []
-    if answer.HasField("action_embeddings"):
-        of_actions = _of_length(wire.floats_from_pb(answer.action_embeddings, 2), sum(counts))
-        by_row: Sequence[Floats | None] = np.split(of_actions, np.cumsum(counts)[:-1])
-    else:
-        by_row = [None] * len(counts)
-    names = list(answer.modalities)
-    rows.extend(Encoded(names, *row) for row in zip(embeddings, present, by_row, strict=True))
-    for refusal in answer.refusals:
-        if not 0 <= refusal.row < len(rows):
-            raise wire.WireError("a row was refused that was never sent")
-        rows[refusal.row] = Refused(refusal.modality, refusal.reason)
-    return rows
-
-
-def _choices(answer: policy_pb2.DecideResponse, rows: Sequence[Candidates]) -> list[Choice]:
-    counts = [len(row.action_ids) for row in rows]
-    columns = [
-        _of_length(wire.doubles_from_pb(tensor), sum(counts))
-        for tensor in (answer.probabilities, answer.expected_rewards, answer.variances, answer.outcome_variances)
-    ]
-    if not all(np.isfinite(column).all() for column in columns):
-        raise wire.WireError("scores or probabilities are not finite")
-    drawn = _of_length(wire.tensor_from_pb(answer.drawn, "int64", 1), len(rows)).tolist()
-    splits = [np.split(column, np.cumsum(counts)[:-1]) for column in columns]
-    choices = []
-    for position, count, probabilities, *scores in zip(drawn, counts, *splits, strict=True):
-        if not 0 <= position < count or not 0 < probabilities[position] <= 1:
-            raise wire.WireError("an action was drawn that has no probability")
-        choices.append(Choice(position, probabilities, Scores(*scores), answer.head_sequence))
-    return choices
-
-
-def _exploration_to_pb(settings: LoopSettings) -> policy_pb2.Exploration:
-    exploration, (low, high) = settings.exploration, settings.reward.range
-    return policy_pb2.Exploration(
-        strategy=exploration.strategy,
-        epsilon=exploration.epsilon,
-        temperature=exploration.temperature,
-        floor=exploration.floor,
-        reward_low=low,
-        reward_high=high,
-    )
-
-
-ArrayT = TypeVar("ArrayT", bound=NDArray[np.generic])
-
-
-def _of_length(array: ArrayT, length: int) -> ArrayT:
-    if len(array) != length:
-        raise wire.WireError(f"a tensor has {len(array)} rows, expected {length}")
-    return array

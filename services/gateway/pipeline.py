@@ -7,17 +7,10 @@ from itertools import compress
 
 from services.gateway.fallback import FallbackReason, fall_back
 from services.gateway.gatherer import Gatherer
-from services.gateway.model_services import (
-    Candidates,
-    Choice,
-    Encoded,
-    ModelServices,
-    ModelsUnavailableError,
-    NotLoadedError,
-    Refused,
-)
+from services.gateway.model_services import ModelServices, ModelsUnavailableError, NotLoadedError
 from services.gateway.problems import Problem, ProblemType
 from services.gateway.serving import Serving
+from services.gateway.stages import Candidates, Choice, Encoded, Refused
 from shared.domain import Action, ContextValue, Doubles, Floats, Media, ModelRef, Scores
 from shared.loop_settings import Loop, LoopSettings
 

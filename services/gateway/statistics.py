@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
+from pydantic import Field
 from sqlalchemy import Engine
 
-from services.gateway.answers import RewardBucket, RewardEstimate, StatisticsAnswer, VersionReward
+from services.gateway.answers import Answer, Interval, Moment
 from services.gateway.moments import iso
 from services.gateway.stored import version_name
 from shared.db import statistics
@@ -17,6 +18,54 @@ from shared.loop_settings import Loop
 
 # DESIGN section 9: a loop whose windows mostly end by themselves does not tell what came of its decisions.
 HIGHEST_SHARE_BY_TIMEOUT: Final = 0.05
+
+
+class RewardEstimate(Answer):
+    """Mean of the joined rewards with its 95 % interval; the interval is null below two experiences."""
+
+    experiences: int
+    mean: float
+    interval: Interval | None
+    closed_by_timeout: int
+
+
+class VersionReward(RewardEstimate):
+    """What the decisions of one model version earned; null: no version decided."""
+
+    model_version: str | None
+
+
+class RewardBucket(Answer):
+    """A stretch of the reward curve."""
+
+    first_sequence: int
+    last_sequence: int
+    count: int
+    mean: float
+    last_decided_at: Moment
+    model_version: str | None = Field(description="The one that made most of its decisions; null: no version did.")
+
+
+class StatisticsAnswer(Answer):
+    """What a loop has gathered and earned, as far as the joiner has read the log."""
+
+    decisions: int
+    feedback: int
+    experiences: int
+    late_feedback: int
+    dangling_feedback: int
+    duplicate_decisions: int
+    conflicting_decisions: int
+    duplicate_feedback: int
+    duplicate_activations: int
+    dead_letters: int
+    head_sequence: int = Field(description="The last experience that decisions may rest on.")
+    joiner_lag: dict[str, int] = Field(description="Events of each topic, of all loops, that the joiner has not read.")
+    share_closed_by_timeout: float
+    reward: RewardEstimate | None
+    reward_by_version: list[VersionReward]
+    reward_curve: list[RewardBucket]
+    warnings: list[str]
 
 
 def read_statistics(engine: Engine, event_log: EventLog, loop: Loop) -> StatisticsAnswer:

@@ -4,10 +4,9 @@ import asyncio
 
 from fastapi import APIRouter, Request, Response
 
-from services.gateway.answers import StatisticsAnswer
 from services.gateway.documentation import operation, responses
 from services.gateway.routing import ApiRoute, answered, loop_of, parts_of
-from services.gateway.statistics import read_statistics
+from services.gateway.statistics import StatisticsAnswer, read_statistics
 
 router = APIRouter(route_class=ApiRoute, tags=["statistics"])
 

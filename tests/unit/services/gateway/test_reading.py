@@ -6,7 +6,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.gateway.answers import StatisticsAnswer
+from services.gateway.statistics import StatisticsAnswer
 from shared.db.engine import write_session
 from shared.db.statistics import COUNT_NAMES
 from shared.db.tables import (

@@ -1,0 +1,122 @@
+"""What one decision sends to a model service and gets back, and how an answer is taken apart into such rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared import wire
+from shared.domain import Doubles, Floats, Scores
+from shared.loop_settings import LoopSettings
+from shared.pb.encoding.v1 import encoding_pb2
+from shared.pb.policy.v1 import policy_pb2
+
+ArrayT = TypeVar("ArrayT", bound=NDArray[np.generic])
+
+# What the sum of a distribution may be off by.
+ROUNDING: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One context: modalities M, embeddings [M, D], present [M], and its A actions' embeddings [A, G]."""
+
+    modalities: Sequence[str]
+    embeddings: Floats
+    present: NDArray[np.bool_]
+    action_embeddings: Floats | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A context value that encoding could not read."""
+
+    modality: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What policy chooses from: the state [S], A action ids with their embeddings [A, G], and the draw's seed."""
+
+    state: Floats
+    action_ids: Sequence[str]
+    excluded: Sequence[int]
+    action_embeddings: Floats | None
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The drawn position, and what it was drawn from; float64 [A]."""
+
+    position: int
+    probabilities: Doubles
+    scores: Scores
+    head_sequence: int
+
+
+def encoded_from_pb(answer: encoding_pb2.EncodeResponse, counts: Sequence[int]) -> list[Encoded | Refused]:
+    """One row a context; `counts` [B]: how many actions each was sent with.
+
+    Raises:
+        WireError: it is not what the contract promises.
+    """
+    embeddings = rows_of(wire.floats_from_pb(answer.embeddings, 3), len(counts))
+    present = rows_of(wire.tensor_from_pb(answer.present, "bool", 2).astype(np.bool_, copy=False), len(counts))
+    if answer.HasField("action_embeddings"):
+        of_actions = rows_of(wire.floats_from_pb(answer.action_embeddings, 2), sum(counts))
+        by_row: Sequence[Floats | None] = np.split(of_actions, np.cumsum(counts)[:-1])
+    else:
+        by_row = [None] * len(counts)
+    names = list(answer.modalities)
+    rows: list[Encoded | Refused] = [Encoded(names, *row) for row in zip(embeddings, present, by_row, strict=True)]
+    for refusal in answer.refusals:
+        if not 0 <= refusal.row < len(rows):
+            raise wire.WireError("a row was refused that was never sent")
+        rows[refusal.row] = Refused(refusal.modality, refusal.reason)
+    return rows
+
+
+def choices_from_pb(answer: policy_pb2.DecideResponse, rows: Sequence[Candidates]) -> list[Choice]:
+    """One choice a row.
+
+    Raises:
+        WireError: it is not what the contract promises, or not finite.
+    """
+    counts = [len(row.action_ids) for row in rows]
+    columns = [
+        rows_of(wire.doubles_from_pb(tensor), sum(counts))
+        for tensor in (answer.probabilities, answer.expected_rewards, answer.variances, answer.outcome_variances)
+    ]
+    if not all(np.isfinite(column).all() for column in columns):
+        raise wire.WireError("scores or probabilities are not finite")
+    drawn = rows_of(wire.tensor_from_pb(answer.drawn, "int64", 1), len(rows)).tolist()
+    splits = [np.split(column, np.cumsum(counts)[:-1]) for column in columns]
+    choices = []
+    for position, count, probabilities, *scores in zip(drawn, counts, *splits, strict=True):
+        if not 0 <= position < count or not 0 < probabilities[position] <= 1 + ROUNDING:
+            raise wire.WireError("an action was drawn that has no probability")
+        choices.append(Choice(position, probabilities, Scores(*scores), answer.head_sequence))
+    return choices
+
+
+def exploration_to_pb(settings: LoopSettings) -> policy_pb2.Exploration:
+    exploration, (low, high) = settings.exploration, settings.reward.range
+    return policy_pb2.Exploration(
+        strategy=exploration.strategy,
+        epsilon=exploration.epsilon,
+        temperature=exploration.temperature,
+        floor=exploration.floor,
+        reward_low=low,
+        reward_high=high,
+    )
+
+
+def rows_of(array: ArrayT, length: int) -> ArrayT:
+    """The array, held against the number of rows it must have."""
+    if len(array) != length:
+        raise wire.WireError(f"a tensor has {len(array)} rows, expected {length}")
+    return array
