@@ -56,7 +56,7 @@ def create_app(site: Site) -> FastAPI:
     )
     app.add_middleware(_SafeHeaders)
     # Other sites' names that resolve to this machine do not reach the pages.
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
     return app
 
 

@@ -54,8 +54,7 @@ class Place:
 @contextmanager
 def frame(crumbs: Sequence[Crumb] = ()) -> Iterator[Place]:
     """Header and banner; what is made inside is the content of the page."""
-    skip = link("Skip to content", "#content", "skip")
-    skip.props["accesskey"] = "s"
+    link("Skip to content", "#content", "skip")
     with box("header", "header"):
         with box("a", "brand") as brand:
             brand.props["href"] = "/"
@@ -95,6 +94,7 @@ class Live(Generic[Shown]):
         self._place = place
         self._now = now
         self._shown_at: datetime | None = None
+        self._has_ended = False
 
     async def start(self, interval: float) -> None:
         """Reads and shows for the first time, then every `interval` seconds."""
@@ -102,11 +102,16 @@ class Live(Generic[Shown]):
         ui.timer(interval, self.refresh, immediate=False)
 
     async def refresh(self) -> None:
+        if self._has_ended:
+            return
+        if session.current_key() is None:
+            self._end(session.SIGN_IN)
+            return
         try:
             shown = await self._read()
         except KeyRefusedError:
             session.sign_out()
-            ui.navigate.to(session.sign_in_address(problem=session.REFUSED))
+            self._end(session.sign_in_address(problem=session.REFUSED))
         except GatewayAwayError as error:
             self._place.warn(f"{error} {self._age()}")
         except GatewayError as error:
@@ -115,6 +120,11 @@ class Live(Generic[Shown]):
             self._shown_at = self._now()
             self._show(shown)
             self._place.show()
+
+    def _end(self, address: str) -> None:
+        """Nobody is signed in any more: this page, or another one in the same browser, has signed out."""
+        self._has_ended = True
+        ui.navigate.to(address)
 
     def _age(self) -> str:
         asking = "This page goes on asking and recovers by itself."

@@ -40,7 +40,8 @@ class SignInGate(BaseHTTPMiddleware):
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         path = request.url.path
-        if path == SIGN_IN or path == "/favicon.ico" or path.startswith("/_nicegui/") or current_key() is not None:
+        # The page's files and its socket, which serves only pages that were handed out.
+        if path == SIGN_IN or path.startswith("/_nicegui") or current_key() is not None:
             return await call_next(request)
         return RedirectResponse(sign_in_address(path), status_code=303)
 

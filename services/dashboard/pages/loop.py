@@ -77,7 +77,8 @@ class _LoopPage:
 
     def _show_first_step(self, detail: LoopDetail) -> None:
         """What to do next, while nothing is learned yet; made anew only when the step is another one."""
-        step = "decide" if not detail.statistics.decisions else "" if detail.statistics.experiences else "feedback"
+        statistics = detail.statistics
+        step = "decide" if not statistics.decisions else "" if statistics.experiences else "feedback"
         if step == self._first_step_shown:
             return
         self._first_step_shown = step
@@ -88,10 +89,11 @@ class _LoopPage:
                 Text("h2", "No decision yet")
                 Text("p", "Ask the loop for its first one:")
                 code_block(examples.decide(self._gateway_url, detail.loop))
-            elif step and detail.decisions:
+            elif step:
                 Text("h2", "No experience yet")
                 Text("p", "A decision becomes an experience when its feedback has come, or its window has ended:")
-                code_block(examples.give_feedback(self._gateway_url, detail.loop, detail.decisions[0].decision_id))
+                newest = detail.decisions[0].decision_id if detail.decisions else "…"
+                code_block(examples.give_feedback(self._gateway_url, detail.loop, newest))
 
 
 class _RewardPart:

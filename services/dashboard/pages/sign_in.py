@@ -39,7 +39,7 @@ def show(wanted: str, problem: str) -> None:
         if problem in PROBLEMS:
             Text("p", PROBLEMS[problem], "error").props["role"] = "alert"
         button("Sign in", "primary").props["type"] = "submit"
-        Text("p", "The first manage key was written to bootstrap.key in the platform's state folder:", "note")
+        Text("p", "The first manage key stands in the platform's state folder, for example:", "note")
         Text("pre", "cat var/bootstrap.key")
 
 

@@ -14,6 +14,7 @@ from services.dashboard.gateway import (
     RefusedError,
 )
 from services.gateway import answers as gateway_answers
+from services.gateway import statistics as gateway_statistics
 from tests.unit.services.dashboard.fake_gateway import DECIDE_KEY, KEY, LOOP_ID, FakeGateway
 
 
@@ -30,10 +31,10 @@ def client_answered(response: httpx.Response) -> GatewayClient:
 @pytest.mark.parametrize(
     ("shown", "answered"),
     [
-        (answers.Statistics, gateway_answers.StatisticsAnswer),
-        (answers.RewardEstimate, gateway_answers.RewardEstimate),
-        (answers.VersionReward, gateway_answers.VersionReward),
-        (answers.RewardBucket, gateway_answers.RewardBucket),
+        (answers.Statistics, gateway_statistics.StatisticsAnswer),
+        (answers.RewardEstimate, gateway_statistics.RewardEstimate),
+        (answers.VersionReward, gateway_statistics.VersionReward),
+        (answers.RewardBucket, gateway_statistics.RewardBucket),
         (answers.Loop, gateway_answers.LoopAnswer),
         (answers.DecisionSummary, gateway_answers.DecisionSummary),
         (answers.Decision, gateway_answers.DecisionDetail),
@@ -48,7 +49,7 @@ def test_everything_that_is_shown_is_answered(shown: type[BaseModel], answered: 
 
 
 def test_the_fake_answers_as_the_gateway_does() -> None:
-    gateway_answers.StatisticsAnswer.model_validate(FakeGateway(experiences=700).statistics())
+    gateway_statistics.StatisticsAnswer.model_validate(FakeGateway(experiences=700).statistics())
 
 
 async def test_overview_holds_each_loop_with_its_statistics() -> None:
