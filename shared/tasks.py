@@ -42,7 +42,7 @@ def celery_app(settings: PlatformSettings) -> Celery:
         folder.mkdir(parents=True, exist_ok=True)
     app = Celery("rewardloop", set_as_current=False)
     app.conf.update(
-        broker_url="filesystem://",
+        broker_url="filesystem://localhost/",
         broker_transport=f"{Transport.__module__}:{Transport.__name__}",
         broker_transport_options={
             "data_folder_in": str(messages),

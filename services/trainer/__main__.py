@@ -4,10 +4,10 @@ import logging
 import os
 import signal
 import sys
-from typing import Final
+from typing import Final, NoReturn
 
 from celery import beat
-from celery.worker import state
+from celery.exceptions import WorkerTerminate
 
 from services.trainer.app import build_app
 from services.trainer.settings import TrainerSettings
@@ -15,18 +15,27 @@ from shared.lifeline import lifeline_of, watch_lifeline
 from shared.telemetry import configure_logging
 
 PROGRAMS: Final = ("worker", "beat")
+STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_worker(settings: TrainerSettings) -> int:
     """Does runs until SIGTERM or SIGINT; what is under way is cut off, and done again by the next worker."""
     worker = build_app(settings).WorkController(
-        concurrency=1, pool_cls="prefork", without_gossip=True, without_mingle=True, without_heartbeat=True
+        hostname="trainer@localhost",
+        concurrency=1,
+        pool_cls="prefork",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
     )
 
-    def stop(*_: object) -> None:
-        state.should_terminate = os.EX_OK
+    def stop(*_: object) -> NoReturn:
+        for number in STOPS:
+            signal.signal(number, signal.SIG_IGN)
+        # Not at the consumer's leisure: it looks every two seconds.
+        raise WorkerTerminate(os.EX_OK)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPS:
         signal.signal(number, stop)
     worker.start()
     return worker.exitcode or 0
@@ -35,7 +44,7 @@ def run_worker(settings: TrainerSettings) -> int:
 def run_beat(settings: TrainerSettings) -> int:
     """Has due runs looked for, tick after tick, until SIGTERM or SIGINT."""
     service = beat.Service(build_app(settings), scheduler_cls=beat.Scheduler)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPS:
         signal.signal(number, lambda *_: service.stop())
     service.start()
     return 0

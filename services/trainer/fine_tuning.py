@@ -22,8 +22,10 @@ from shared.networks.batches import collate, collate_bags
 from shared.registry.manifest import Architecture
 
 BATCH: Final = 64
-# Weight of the variance's loss: the mean's own is the squared error, which learns more from few rows.
 LOSS_WINDOW: Final = 20
+# Share of the learning rate. Attention reads all numbers of all embeddings, so that its logits move by the sum of as
+# many steps: at the full rate it soon looks at one modality alone, and never learns what two say together.
+ATTENTION_SHARE: Final = 0.02
 
 
 class DivergedError(RuntimeError):
@@ -80,12 +82,13 @@ def fine_tune(start: Networks, examples: Examples, learning: LearningSettings, r
     networks = start.learning()
     parameters = list(networks.parameters())
     pretrained = [parameter.detach().clone() for parameter in parameters]
-    optimizer = torch.optim.AdamW(parameters, lr=learning.learning_rate, weight_decay=0.0, fused=True)
+    optimizer = torch.optim.AdamW(_groups(networks), weight_decay=0.0, fused=True)
     generator = Generator().manual_seed(learning.seed)
     losses: list[float] = []
     for step, chosen in enumerate(_minibatches(len(examples), learning.max_steps, generator)):
+        rate = cosine_annealing(step, learning.max_steps, learning.learning_rate, 0.0)
         for group in optimizer.param_groups:
-            group["lr"] = cosine_annealing(step, learning.max_steps, learning.learning_rate, 0.0)
+            group["lr"] = rate * group["share"]
         error, variance_loss = _losses(networks, examples, chosen, generator)
         loss = error + variance_loss + l2_sp_penalty(parameters, pretrained, learning.l2_sp)
         optimizer.zero_grad()
@@ -97,6 +100,15 @@ def fine_tune(start: Networks, examples: Examples, learning: LearningSettings, r
         raise DivergedError("a weight is not finite")
     recent = losses[-LOSS_WINDOW:]
     return FineTuned(networks.frozen(), sum(recent) / len(recent), len(losses))
+
+
+def _groups(networks: Networks) -> list[dict[str, object]]:
+    """Parameters by their share of the learning rate."""
+    attention = [parameter for name, parameter in networks.fusion.named_parameters() if name == "w_a"]
+    slow = {id(parameter) for parameter in attention}
+    rest = [parameter for parameter in networks.parameters() if id(parameter) not in slow]
+    shares = ((rest, 1.0), (attention, ATTENTION_SHARE))
+    return [{"params": parameters, "share": share} for parameters, share in shares if parameters]
 
 
 def _losses(networks: Networks, examples: Examples, chosen: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:

@@ -72,10 +72,9 @@ def _compare(
         figures |= {"difference_lower": difference.lower, "difference_upper": difference.upper}
     if unsupported > MOST_UNSUPPORTED:
         return "insufficient_evidence", figures
-    if difference.upper < 0:
-        return "failed", figures
-    passes = difference.lower > -TOLERANCE and sample_size >= LEAST_SAMPLE_SIZE
-    return "passed" if passes else "insufficient_evidence", figures
+    if difference.lower > -TOLERANCE and sample_size >= LEAST_SAMPLE_SIZE:
+        return "passed", figures
+    return "failed" if difference.upper < 0 else "insufficient_evidence", figures
 
 
 def _of(scores: VersionScores, rows: NDArray[np.bool_]) -> VersionScores:

@@ -1,0 +1,38 @@
+import numpy as np
+import torch
+
+from services.trainer.augmentation import DROPPED, drop_modalities, shift_images
+from shared.loop_settings import ModalitySettings
+from shared.networks.batches import collate
+
+IMAGE, EMBEDDING = ModalitySettings(kind="image"), ModalitySettings(kind="embedding", dimension=2)
+
+
+def test_a_shifted_picture_is_the_picture_up_to_two_pixels_away() -> None:
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (3, 32, 32), np.uint8)
+    batch = collate([{"photo": pixels}] * 200, ["photo"])
+    (shifted,) = shift_images(batch, [IMAGE], torch.Generator().manual_seed(0)).modalities
+    assert shifted is not None
+    assert isinstance(shifted.inputs, torch.Tensor)
+    assert shifted.inputs.dtype == torch.uint8
+    padded = np.pad(pixels, ((0, 0), (2, 2), (2, 2)), mode="edge")
+    places = {padded[:, y : y + 32, x : x + 32].tobytes() for y in range(5) for x in range(5)}
+    seen = {one.numpy().tobytes() for one in shifted.inputs.contiguous()}
+    assert seen <= places
+    assert len(seen) > 20
+
+
+def test_other_kinds_and_missing_pictures_are_left_alone() -> None:
+    batch = collate([{"vector": np.ones(3, np.float32)}] * 2, ["photo", "vector"])
+    assert shift_images(batch, [IMAGE, EMBEDDING], torch.Generator()) == batch
+
+
+def test_modalities_are_dropped_as_often_as_said_and_never_the_last() -> None:
+    vector = np.ones(3, np.float32)
+    rows = drop_modalities([{"one": vector, "other": vector}] * 4000, torch.Generator().manual_seed(0))
+    assert all(rows)
+    dropped = np.mean(["one" not in row for row in rows])
+    # Both at once, which is not done, aside; 4σ of 4,000.
+    assert abs(dropped - DROPPED * (1 - DROPPED)) < 4 * np.sqrt(0.1 * 0.9 / 4000)
+    assert drop_modalities([{"one": vector}] * 100, torch.Generator().manual_seed(0)) == [{"one": vector}] * 100
