@@ -40,6 +40,7 @@ def celery_app(settings: PlatformSettings) -> Celery:
     messages, control = settings.broker_folder / "messages", settings.broker_folder / "control"
     for folder in (messages, control):
         folder.mkdir(parents=True, exist_ok=True)
+    _bind_queue(control)
     app = Celery("rewardloop", set_as_current=False)
     app.conf.update(
         broker_url="filesystem://localhost/",
@@ -71,6 +72,15 @@ def celery_app(settings: PlatformSettings) -> Celery:
         },
     )
     return app
+
+
+def _bind_queue(control: Path) -> None:
+    """Kombu writes the binding in place, so that of two processes that start at once one reads half of it."""
+    table = control / f"{QUEUE}.exchange"
+    if not table.exists():
+        part = control / f".{uuid7()}"
+        part.write_text(json.dumps([[QUEUE, "", QUEUE]]), encoding="utf-8")
+        part.rename(table)
 
 
 def enqueue_run(app: Celery, run: RunRef) -> None:

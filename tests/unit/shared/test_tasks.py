@@ -49,3 +49,13 @@ def test_a_reader_that_is_quick_sees_whole_messages_in_the_order_they_were_sent(
 def test_sending_needs_no_torch() -> None:
     code = "import sys, shared.tasks; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_worker_finds_the_queue_bound(tmp_path: Path) -> None:
+    """As kombu would have written it: it then writes nothing, and nobody reads half of it."""
+    with celery_app(PlatformSettings(home=tmp_path)) as app:
+        table = tmp_path / "broker" / "control" / f"{QUEUE}.exchange"
+        before = table.stat().st_mtime_ns, table.read_text()
+        with app.connection() as connection:
+            app.amqp.queues[QUEUE](connection.channel()).declare()
+        assert (table.stat().st_mtime_ns, table.read_text()) == before
