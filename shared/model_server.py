@@ -1,9 +1,11 @@
 """What the three model services have in common: a gRPC server that says what it has loaded, and keeps loading."""
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Final, TypeVar, cast
 
 import grpc
@@ -22,6 +24,11 @@ from shared.telemetry import configure_logging
 
 POLL_SECONDS: Final = 0.5
 GRACE_SECONDS: Final = 2.0
+# Without SO_REUSEPORT a second process on the same port fails to start; with it, it would take half of the calls.
+SERVER_OPTIONS: Final = (*MESSAGE_LIMITS, ("grpc.so_reuseport", 0))
+
+NOT_OF_THE_VERSION: Final = "the request does not fit the model version; the service's log says why"
+FAILED: Final = "the call failed; the service's log says why"
 
 logger: Final = structlog.get_logger(__name__)
 Context = grpc.aio.ServicerContext[Message, Message]
@@ -63,13 +70,16 @@ class StatusOfErrors(grpc.aio.ServerInterceptor):
                 return await behaviour(request, context)
             except ModelNotLoadedError as error:
                 return await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-            except ValueError as error:
+            except wire.WireError as error:
                 return await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            except ValueError:
+                logger.warning("call_refused", method=handler_call_details.method, exc_info=True)
+                return await context.abort(grpc.StatusCode.INVALID_ARGUMENT, NOT_OF_THE_VERSION)
             except grpc.aio.AbortError:
                 raise
             except Exception:
                 logger.exception("call_failed", method=handler_call_details.method)
-                return await context.abort(grpc.StatusCode.INTERNAL, "the call failed; the service's log says why")
+                return await context.abort(grpc.StatusCode.INTERNAL, FAILED)
 
         return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
 
@@ -84,25 +94,32 @@ async def serve_models(
     """Serves until `stop`, with health, reflection and ListModels beside the service; ready after the first look.
 
     Raises:
-        OSError: the address cannot be listened on.
+        RuntimeError: the address cannot be listened on.
     """
-    server = grpc.aio.server(options=MESSAGE_LIMITS, interceptors=[StatusOfErrors()])
+    server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=[StatusOfErrors()])
     add_service(server)
     serving_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(loaded), server)
     status = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     reflection.enable_server_reflection(_names(service_name), server)
     await status.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
-    if server.add_insecure_port(address) == 0:
-        raise OSError(f"cannot listen on {address}")
+    _make_socket_folder(address)
+    server.add_insecure_port(address)
     await server.start()
     try:
         await asyncio.to_thread(loaded.refresh)
+        # What start-up made stays: the collector need not walk it while calls wait.
+        gc.freeze()
         await status.set("", health_pb2.HealthCheckResponse.SERVING)
         while not await _stopped_within(stop, POLL_SECONDS):
             await asyncio.to_thread(loaded.refresh)
     finally:
         await server.stop(GRACE_SECONDS)
+
+
+def _make_socket_folder(address: str) -> None:
+    if address.startswith("unix:"):
+        Path(address.removeprefix("unix:").removeprefix("//")).parent.mkdir(parents=True, exist_ok=True)
 
 
 def _names(service_name: str) -> Sequence[str]:

@@ -13,9 +13,9 @@ class PlatformSettings(BaseSettings):
 
     home: Path = Field(default=Path("var"), description="Folder of all state in the embedded profile.")
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite below `home`.")
-    encoding_address: str = Field(default="unix:var/run/models.sock", description="gRPC target of encoding.")
-    fusion_address: str = Field(default="unix:var/run/models.sock", description="gRPC target of fusion.")
-    policy_address: str = Field(default="unix:var/run/models.sock", description="gRPC target of policy.")
+    encoding_address: str = Field(default="unix:var/run/encoding.sock", description="gRPC target of encoding.")
+    fusion_address: str = Field(default="unix:var/run/fusion.sock", description="gRPC target of fusion.")
+    policy_address: str = Field(default="unix:var/run/policy.sock", description="gRPC target of policy.")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @property

@@ -16,15 +16,8 @@ from shared.networks.multimodal_encoder import MultimodalEncoder
 from shared.networks.parts import build_encoder, load_module
 from shared.networks.preparation import Fetch, Refusal, prepare
 from shared.networks.preprocessing import action_features
-from shared.registry.manifest import Architecture, Manifest
-
-
-@dataclass(frozen=True, slots=True)
-class VersionEncoder:
-    """The encoders of one model version, with the architecture that says what they read."""
-
-    architecture: Architecture
-    encoder: MultimodalEncoder
+from shared.registry.loading import Loaded
+from shared.registry.manifest import Architecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +30,35 @@ class Encodings:
     refusals: Sequence[Refusal]
 
 
-def load_encoder(manifest: Manifest, data: bytes) -> VersionEncoder:
-    """The encoders of a version from their file of weights."""
-    encoder = load_module(build_encoder(manifest.architecture), data)
-    return VersionEncoder(manifest.architecture, encoder)
+def load_encoder(architecture: Architecture, data: bytes) -> MultimodalEncoder:
+    """The encoders of a version from their file of weights.
+
+    Raises:
+        WeightsError: they are not servable.
+    """
+    return load_module(build_encoder(architecture), data)
 
 
 def encode(
-    version: VersionEncoder, contexts: Sequence[Context], actions: Sequence[Action], decode: Decode, fetch: Fetch
+    version: Loaded[MultimodalEncoder],
+    contexts: Sequence[Context],
+    actions: Sequence[Action],
+    decode: Decode,
+    fetch: Fetch,
 ) -> Encodings:
     """Embeddings of contexts and candidate actions; a context with a refused value keeps its other modalities.
 
     Raises:
-        ValueError: actions where the version scores them by id alone, or none where it does not.
+        ValueError: actions where the version scores them by id alone, none where it does not, or one that it cannot
+            read.
     """
-    if bool(actions) != version.architecture.action_features:
+    architecture, encoder = version.manifest.architecture, version.part
+    if bool(actions) != architecture.action_features:
         raise ValueError("actions are embedded exactly where the model version reads their features")
-    modalities = version.architecture.modalities
-    rows, refusals = prepare(contexts, modalities, decode, fetch)
+    rows, refusals = prepare(contexts, architecture.modalities, decode, fetch)
     with torch.inference_mode():
-        embeddings_BMD, present_BM = version.encoder(collate(rows, list(modalities)))
+        embeddings_BMD, present_BM = encoder(collate(rows, list(architecture.modalities)))
         actions_ND = None
         if actions:
-            actions_ND = version.encoder.encode_actions(collate_bags([action_features(action) for action in actions]))
+            actions_ND = encoder.encode_actions(collate_bags([action_features(action) for action in actions]))
     return Encodings(embeddings_BMD, present_BM, actions_ND, refusals)

@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from google.protobuf.message import Message
 
-from services.encoding.encoding import VersionEncoder, encode, load_encoder
+from services.encoding.encoding import encode, load_encoder
 from services.encoding.settings import EncodingSettings
 from shared import wire
 from shared.db.engine import open_engine
 from shared.model_server import serve_models
 from shared.networks.media_decoder import Decode, MediaDecoder
+from shared.networks.multimodal_encoder import MultimodalEncoder
 from shared.networks.preparation import Fetch
 from shared.pb.encoding.v1 import encoding_pb2, encoding_pb2_grpc
 from shared.registry.artifacts import ArtifactStore
@@ -24,7 +25,7 @@ class EncodingServicer(encoding_pb2_grpc.EncodingServiceServicer):
     """Answers Encode; the work is done in threads of its own, never on the event loop."""
 
     def __init__(
-        self, loaded: LoadedVersions[VersionEncoder], decode: Decode, fetch: Fetch, executor: ThreadPoolExecutor
+        self, loaded: LoadedVersions[MultimodalEncoder], decode: Decode, fetch: Fetch, executor: ThreadPoolExecutor
     ) -> None:
         self._loaded = loaded
         self._decode = decode
@@ -41,7 +42,7 @@ class EncodingServicer(encoding_pb2_grpc.EncodingServiceServicer):
         contexts = [wire.context_from_pb(one) for one in request.contexts]
         encoded = encode(version, contexts, wire.actions_from_pb(request.actions), self._decode, self._fetch)
         return encoding_pb2.EncodeResponse(
-            modalities=version.architecture.modalities,
+            modalities=version.manifest.architecture.modalities,
             embeddings=wire.tensor_to_pb(encoded.embeddings.numpy()),
             present=wire.tensor_to_pb(encoded.present.numpy()),
             action_embeddings=None if encoded.actions is None else wire.tensor_to_pb(encoded.actions.numpy()),
@@ -57,6 +58,7 @@ async def run(settings: EncodingSettings, stop: asyncio.Event) -> None:
     loaded = LoadedVersions(open_engine(settings.database), store, "encoding", load_encoder)
     with MediaDecoder() as decode, ThreadPoolExecutor(settings.encoding_threads, "encoding") as executor:
         servicer = EncodingServicer(loaded, decode, store.get, executor)
+        await asyncio.to_thread(decode.warm_up)
 
         def add_service(server: grpc.aio.Server) -> None:
             encoding_pb2_grpc.add_EncodingServiceServicer_to_server(servicer, server)

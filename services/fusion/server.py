@@ -5,7 +5,6 @@ Shapes: B decisions, M modalities, D embedding, S state.
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import grpc
 import numpy as np
@@ -21,28 +20,24 @@ from shared.networks.parts import build_fusion, load_module
 from shared.pb.fusion.v1 import fusion_pb2, fusion_pb2_grpc
 from shared.registry.artifacts import ArtifactStore
 from shared.registry.loading import LoadedVersions
-from shared.registry.manifest import Architecture, Manifest
+from shared.registry.manifest import Architecture
 
 SERVICE = "rewardloop.fusion.v1.FusionService"
 
 
-@dataclass(frozen=True, slots=True)
-class VersionFusion:
-    """The fusion of one model version, with the architecture that says what it takes."""
+def load_fusion(architecture: Architecture, data: bytes) -> nn.Module:
+    """The fusion of a version from its file of weights.
 
-    architecture: Architecture
-    fusion: nn.Module
-
-
-def load_fusion(manifest: Manifest, data: bytes) -> VersionFusion:
-    """The fusion of a version from its file of weights."""
-    return VersionFusion(manifest.architecture, load_module(build_fusion(manifest.architecture), data))
+    Raises:
+        WeightsError: it is not servable.
+    """
+    return load_module(build_fusion(architecture), data)
 
 
 class FusionServicer(fusion_pb2_grpc.FusionServiceServicer):
     """Answers Fuse; the work is done in a thread of its own, never on the event loop."""
 
-    def __init__(self, loaded: LoadedVersions[VersionFusion], executor: ThreadPoolExecutor) -> None:
+    def __init__(self, loaded: LoadedVersions[nn.Module], executor: ThreadPoolExecutor) -> None:
         self._loaded = loaded
         self._executor = executor
 
@@ -55,13 +50,14 @@ class FusionServicer(fusion_pb2_grpc.FusionServiceServicer):
         version = self._loaded.get(wire.model_ref_from_pb(request.model))
         embeddings = wire.floats_from_pb(request.embeddings, 3)
         present = wire.tensor_from_pb(request.present, "bool", 2).astype(np.bool_)
-        expected = (len(embeddings), len(version.architecture.modalities), version.architecture.embedding_width)
+        architecture = version.manifest.architecture
+        expected = (len(embeddings), len(architecture.modalities), architecture.embedding_width)
         if embeddings.shape != expected or present.shape != expected[:2]:
             raise wire.WireError(
                 f"embeddings are {list(embeddings.shape)} and present {list(present.shape)}, expected {list(expected)}"
             )
         with torch.inference_mode():
-            states_BS = version.fusion(torch.from_numpy(embeddings.copy()), torch.from_numpy(present))
+            states_BS = version.part(torch.from_numpy(embeddings.copy()), torch.from_numpy(present))
         return fusion_pb2.FuseResponse(states=wire.tensor_to_pb(states_BS.numpy()))
 
 

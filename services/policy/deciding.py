@@ -14,20 +14,13 @@ from shared.functional.exploration import draw_action
 from shared.loop_settings import ExplorationSettings
 from shared.networks.parts import load_policy
 from shared.networks.policy import Candidates, Policy, distribution
-from shared.registry.manifest import Manifest
+from shared.registry.loading import Loaded
+from shared.registry.manifest import Architecture
 from shared.wire import WireError
 
 # A seed's highest 53 bits are as many as a float64 below 1 can tell apart.
 SEED_SHIFT: Final = 11
 UNIT: Final = 2.0**-53
-
-
-@dataclass(frozen=True, slots=True)
-class VersionPolicy:
-    """The policy of one model version, and the last experience that its head statistics cover."""
-
-    policy: Policy
-    head_sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +34,17 @@ class Drawn:
     outcome_variances: Tensor
 
 
-def load_version_policy(manifest: Manifest, data: bytes) -> VersionPolicy:
-    """The policy of a version from its file of weights and head statistics."""
-    q_network, statistics = load_policy(manifest.architecture, data)
-    policy = Policy(manifest.architecture, manifest.settings.reward.range, q_network, statistics)
-    return VersionPolicy(policy, manifest.covers_sequence)
+def load_version_policy(architecture: Architecture, data: bytes) -> Policy:
+    """The policy of a version from its file of weights and head statistics.
+
+    Raises:
+        WeightsError: it is not servable.
+    """
+    return Policy(architecture, *load_policy(architecture, data))
 
 
 def decide(
-    policy: Policy,
+    version: Loaded[Policy],
     states_BS: Tensor,
     candidates: Candidates,
     action_embeddings_ND: Tensor | None,
@@ -59,12 +54,16 @@ def decide(
 ) -> Drawn:
     """Scores every candidate, and draws an action of each row from the distribution that it returns.
 
+    Scores are in the unit of the rewards that the version learned from; `reward_range` is what exploration
+    standardises them by, and may have changed since.
+
     Raises:
         WireError: shapes that are not the version's.
     """
-    _hold_shapes(policy, states_BS, candidates, action_embeddings_ND, seeds)
+    _hold_shapes(version.part, states_BS, candidates, action_embeddings_ND, seeds)
     with torch.inference_mode():
-        scores = policy.score(states_BS, candidates, action_embeddings_ND)
+        standardised = version.part.score(states_BS, candidates, action_embeddings_ND)
+        scores = standardised.in_range(*version.manifest.settings.reward.range)
         probabilities_BA = distribution(scores, candidates.allowed, exploration, reward_range)
         uniform_B = torch.tensor([(seed >> SEED_SHIFT) * UNIT for seed in seeds], dtype=torch.float64)
         position_B = draw_action(probabilities_BA, uniform_B)

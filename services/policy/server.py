@@ -8,13 +8,13 @@ import torch
 from google.protobuf.message import Message
 from torch import Tensor
 
-from services.policy.deciding import VersionPolicy, decide, load_version_policy
+from services.policy.deciding import decide, load_version_policy
 from services.policy.settings import PolicySettings
 from shared import wire
 from shared.db.engine import open_engine
 from shared.loop_settings import ExplorationSettings
 from shared.model_server import serve_models
-from shared.networks.policy import Candidates
+from shared.networks.policy import Candidates, Policy
 from shared.pb.policy.v1 import policy_pb2, policy_pb2_grpc
 from shared.registry.artifacts import ArtifactStore
 from shared.registry.loading import LoadedVersions
@@ -25,7 +25,7 @@ SERVICE = "rewardloop.policy.v1.PolicyService"
 class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
     """Answers Decide; the work is done in a thread of its own, never on the event loop."""
 
-    def __init__(self, loaded: LoadedVersions[VersionPolicy], executor: ThreadPoolExecutor) -> None:
+    def __init__(self, loaded: LoadedVersions[Policy], executor: ThreadPoolExecutor) -> None:
         self._loaded = loaded
         self._executor = executor
 
@@ -39,7 +39,7 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
         rows = request.candidates
         candidates = Candidates.of([row.action_ids for row in rows], [row.excluded for row in rows])
         drawn = decide(
-            version.policy,
+            version,
             torch.from_numpy(wire.floats_from_pb(request.states, 2).copy()),
             candidates,
             _action_embeddings(request),
@@ -48,7 +48,7 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
             request.seeds,
         )
         return policy_pb2.DecideResponse(
-            head_sequence=version.head_sequence,
+            head_sequence=version.manifest.covers_sequence,
             drawn=wire.tensor_to_pb(drawn.position.numpy()),
             probabilities=wire.tensor_to_pb(drawn.probabilities.numpy()),
             expected_rewards=wire.tensor_to_pb(drawn.expected_rewards.numpy()),

@@ -29,7 +29,7 @@ class Networks:
 
     @classmethod
     def seeded(cls, architecture: Architecture, seed: int) -> Self:
-        """With random weights that depend on the seed alone, and estimates of zero."""
+        """With random weights that depend on the seed alone; estimates are zero until they have learned."""
         encoder, fusion = build_encoder(architecture, seed), build_fusion(architecture, seed)
         return cls(architecture, encoder, fusion, build_q_network(architecture, seed))
 
@@ -101,6 +101,10 @@ def _keep_slots(old: Networks, new: Networks) -> None:
         shared = [(before[action_id], slot) for slot, action_id in ids if action_id in before]
     heads = ((old.q_network.mean, new.q_network.mean), (old.q_network.log_variance, new.q_network.log_variance))
     with torch.no_grad():
+        if shared:
+            # Beside learned estimates, one that is random would be taken at its word.
+            new.q_network.mean.weight.zero_()
+            new.q_network.mean.bias.zero_()
         for source, target in heads:
             for old_slot, new_slot in shared:
                 target.weight[new_slot] = source.weight[old_slot]

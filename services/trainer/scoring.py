@@ -70,7 +70,7 @@ def score(
     keep_lease: Callable[[], None],
 ) -> VersionScores:
     """Under the version's weights and these head statistics."""
-    policy = Policy(networks.architecture, STANDARDISED, networks.q_network, statistics)
+    policy = Policy(networks.architecture, networks.q_network, statistics)
     width = max(len(row.actions) for row in rows)
     expected, probabilities = np.zeros((2, len(rows), width))
     start = 0

@@ -94,15 +94,15 @@ def build_modality_encoder(modality: ModalitySettings, width: int) -> nn.Module:
 
 def _two_convolutions() -> list[nn.Module]:
     return [
-        nn.ReLU(),
+        nn.GELU(),
         nn.Conv2d(16, 32, 3, stride=2, padding=1),
-        nn.ReLU(),
+        nn.GELU(),
         nn.Conv2d(32, 64, 3, stride=2, padding=1),
-        nn.ReLU(),
+        nn.GELU(),
         nn.Flatten(),
     ]
 
 
 def _perceptron(inputs: int, width: int) -> list[nn.Module]:
     """One hidden layer; normalised at the end, so that all modalities come in one scale."""
-    return [nn.Linear(inputs, HIDDEN_WIDTH), nn.ReLU(), nn.Linear(HIDDEN_WIDTH, width), nn.LayerNorm(width)]
+    return [nn.Linear(inputs, HIDDEN_WIDTH), nn.GELU(), nn.Linear(HIDDEN_WIDTH, width), nn.LayerNorm(width)]

@@ -46,6 +46,8 @@ def media_features(kind: MediaKind, data: bytes) -> NDArray[np.uint8] | Floats:
         return image_features(data) if kind == "image" else audio_features(data)
     except (RefusedValueError, MemoryError):
         raise
+    except Image.DecompressionBombError as error:
+        raise RefusedValueError(IMAGE_TOO_LARGE) from error
     except Exception as error:
         # Damaged files surface as whatever their codec stumbles over: OSError, SyntaxError, struct.error, …
         raise RefusedValueError(NOT_AN_IMAGE if kind == "image" else NOT_A_SOUND) from error

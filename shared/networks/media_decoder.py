@@ -22,8 +22,8 @@ from shared.networks.preprocessing import Features, RefusedValueError
 
 MEMORY_BYTES: Final = 1536 * 1024 * 1024
 SECONDS: Final = 5.0
-# Of a batch behind others; a batch that a breaking pool lost is never answered.
-WAIT_SECONDS: Final = 30.0
+# For an answer, the child's start and the batches before this one included; after that the child is taken for stuck.
+WAIT_SECONDS: Final = 15.0
 BEYOND_LIMITS: Final = "media that takes too much memory or time to decode"
 
 
@@ -51,9 +51,12 @@ class MediaDecoder:
     The child is started with the first batch, again after a crash, and never outlives this process.
     """
 
-    def __init__(self, memory_bytes: int = MEMORY_BYTES, seconds: float = SECONDS) -> None:
+    def __init__(
+        self, memory_bytes: int = MEMORY_BYTES, seconds: float = SECONDS, wait_seconds: float = WAIT_SECONDS
+    ) -> None:
         self._memory_bytes = memory_bytes
         self._seconds = seconds
+        self._wait_seconds = wait_seconds
         # Spawned: a fork would copy the threads' locks of torch and gRPC in whatever state they are.
         self._context = multiprocessing.get_context("spawn")
         # Only this process holds the write end, so that the child's read ends with it.
@@ -73,6 +76,10 @@ class MediaDecoder:
                 return [RefusedValueError(BEYOND_LIMITS)]
             return [decoded for one in media for decoded in self([one])]
 
+    def warm_up(self) -> None:
+        """Returns once the child runs, so that the first batch need not wait for it."""
+        self._within_limits([])
+
     def __enter__(self) -> Self:
         return self
 
@@ -81,20 +88,27 @@ class MediaDecoder:
 
     def close(self) -> None:
         """Ends the child process, whatever it is at."""
-        self._pool.stop()  # type: ignore[no-untyped-call] # pebble annotates half of itself
-        self._pool.join()
+        _end(self._pool)
         self._held.close()
         self._lifeline.close()
 
     def _within_limits(self, media: Sequence[EncodedMedia]) -> list[Decoded]:
         try:
-            return self._schedule(media).result(WAIT_SECONDS)
+            return self._ask(media)
         except BrokenProcessPool:
-            # The child had ended between two batches, which is not the fault of this one.
-            return self._schedule(media).result(WAIT_SECONDS)
+            # The child had ended, or was stuck, before it came to this batch, which is therefore not at fault.
+            return self._ask(media)
 
-    def _schedule(self, media: Sequence[EncodedMedia]) -> Future[list[Decoded]]:
-        return self._live_pool().schedule(decode_all, args=(media,), timeout=self._seconds)
+    def _ask(self, media: Sequence[EncodedMedia]) -> list[Decoded]:
+        pool = self._live_pool()
+        future: Future[list[Decoded]] = pool.schedule(decode_all, args=(media,), timeout=self._seconds)
+        try:
+            return future.result(self._wait_seconds)
+        except TimeoutError as error:
+            if future.done():
+                raise
+            self._drop(pool)
+            raise BrokenProcessPool("the decoding process does not answer") from error
 
     def _live_pool(self) -> pebble.ProcessPool:
         with self._lock:
@@ -103,6 +117,12 @@ class MediaDecoder:
                 self._pool = self._new_pool()
             return self._pool
 
+    def _drop(self, pool: pebble.ProcessPool) -> None:
+        with self._lock:
+            if self._pool is pool:
+                self._pool = self._new_pool()
+        _end(pool)
+
     def _new_pool(self) -> pebble.ProcessPool:
         return pebble.ProcessPool(
             max_workers=1,
@@ -110,6 +130,11 @@ class MediaDecoder:
             initargs=(self._lifeline, self._memory_bytes),
             context=self._context,
         )
+
+
+def _end(pool: pebble.ProcessPool) -> None:
+    pool.stop()  # type: ignore[no-untyped-call] # pebble annotates half of itself
+    pool.join()
 
 
 def _start_child(lifeline: Connection, memory_bytes: int) -> None:

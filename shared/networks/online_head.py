@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from typing import Final, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 PRECISION: Final = 1.0
 # The prior of σ²: as if so many experiences had shown this variance of standardised rewards.
@@ -73,11 +73,6 @@ class Posterior:
         phi_NF = with_constant(features)
         white_NKF = (phi_NF @ self.whitening.flatten(0, 1).mT).view(len(phi_NF), *self.whitening.shape[:2])
         return phi_NF @ self.mean.mT, self.noise_variance * white_NKF.square().sum(-1)
-
-
-def prior_mean(output_layer: nn.Linear) -> Tensor:
-    """[K, F]: the output layer's weights, its bias behind them."""
-    return torch.cat([output_layer.weight, output_layer.bias[:, None]], dim=1).detach().double()
 
 
 def posterior(statistics: HeadStatistics, prior_mean_KF: Tensor, precision: float = PRECISION) -> Posterior:

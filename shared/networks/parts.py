@@ -32,7 +32,7 @@ def build_fusion(architecture: Architecture, seed: int = 0) -> nn.Module:
 
 
 def build_q_network(architecture: Architecture, seed: int = 0) -> QNetwork:
-    """With random weights that depend on the seed alone; every estimate is zero."""
+    """With random weights that depend on the seed alone; every estimate is zero until it has been trained."""
     return _seeded(seed, lambda: QNetwork(architecture))
 
 

@@ -20,7 +20,7 @@ from shared.functional.exploration import (
     with_floor,
 )
 from shared.loop_settings import ExplorationSettings
-from shared.networks.online_head import HeadStatistics, posterior, prior_mean
+from shared.networks.online_head import HeadStatistics, posterior
 from shared.networks.q_network import QNetwork
 from shared.registry.manifest import Architecture
 
@@ -38,8 +38,10 @@ class Candidates:
         """From each row's ids and the positions in it that may not be drawn.
 
         Raises:
-            ValueError: a position is outside its row, or a row has nothing left to draw.
+            ValueError: there is no row, a position is outside its row, or a row has nothing left to draw.
         """
+        if not action_ids:
+            raise ValueError("there are no rows of candidates")
         counts_B1 = torch.tensor([[len(ids)] for ids in action_ids])
         present = torch.arange(int(counts_B1.max())) < counts_B1
         allowed = present.clone()
@@ -54,7 +56,7 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class CandidateScores:
-    """float64 [B, A] each, zeros where a row has no candidate: Q in the reward's unit and variances in its square.
+    """float64 [B, A] each, meaningless where a row has no candidate: Q, and variances in the square of its unit.
 
     `variance` is epistemic, of the expected reward; `outcome_variance` adds the aleatoric one.
     """
@@ -63,24 +65,23 @@ class CandidateScores:
     variance: Tensor
     outcome_variance: Tensor
 
+    def in_range(self, low: float, high: float) -> Self:
+        """Standardised scores in the unit of rewards of this range."""
+        scale = high - low
+        return type(self)(
+            low + scale * self.expected_reward, scale**2 * self.variance, scale**2 * self.outcome_variance
+        )
+
 
 class Policy:
-    """Q-network and head of a version; `reward_range` is the one that its rewards were standardised by."""
+    """Q-network and head of a version; its scores are of standardised rewards."""
 
-    def __init__(
-        self,
-        architecture: Architecture,
-        reward_range: tuple[float, float],
-        q_network: QNetwork,
-        statistics: HeadStatistics,
-    ) -> None:
+    def __init__(self, architecture: Architecture, q_network: QNetwork, statistics: HeadStatistics) -> None:
         self.architecture = architecture
-        self._low, high = reward_range
-        self._scale = high - self._low
         self._slots = {action_id: slot for slot, action_id in enumerate(architecture.action_ids)}
         # float64, so that a state gives the same scores whatever else is in its batch.
         self._q_network = copy.deepcopy(q_network).double().eval().requires_grad_(False)
-        self._posterior = posterior(statistics, prior_mean(q_network.mean))
+        self._posterior = posterior(statistics, q_network.prior_mean())
 
     def score(self, states_BS: Tensor, candidates: Candidates, action_embeddings_ND: Tensor | None) -> CandidateScores:
         """Scores of every candidate; embeddings of actions where the architecture has them, else None."""
@@ -89,10 +90,9 @@ class Policy:
             mean_N, variance_N, noise_N = self._score_features(states_BS, candidates, action_embeddings_ND)
         else:
             mean_N, variance_N, noise_N = self._score_slots(states_BS, candidates)
-        square = self._scale**2
-        scores_N = (self._low + self._scale * mean_N, square * variance_N, square * (variance_N + noise_N))
         empty_BA = torch.zeros(candidates.present.shape, dtype=torch.float64)
-        return CandidateScores(*(empty_BA.masked_scatter(candidates.present, score_N) for score_N in scores_N))
+        scores = (mean_N, variance_N, variance_N + noise_N)
+        return CandidateScores(*(empty_BA.masked_scatter(candidates.present, score_N) for score_N in scores))
 
     def _score_slots(self, states_BS: Tensor, candidates: Candidates) -> tuple[Tensor, Tensor, Tensor]:
         q_values = self._q_network(states_BS.double())

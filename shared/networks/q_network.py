@@ -6,6 +6,7 @@ Shapes: N rows, S state, D embedding of an action, F features, K outputs: one an
 import math
 from typing import Final, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,7 +26,13 @@ class QValues(NamedTuple):
 
 
 class QNetwork(nn.Module):
-    """A perceptron with a head for the mean, whose weights begin at zero, and one for the aleatoric variance."""
+    """A perceptron with a linear head for the mean and one for the aleatoric variance.
+
+    It estimates zero until it has been trained. The weights of the mean begin at random all the same: from zero, their
+    first gradients are all alike, and the layers below learn little but what the most common input shows.
+    """
+
+    trained: Tensor
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -36,18 +43,25 @@ class QNetwork(nn.Module):
             nn.Linear(inputs, architecture.hidden_width),
             nn.ReLU(),
             nn.Linear(architecture.hidden_width, architecture.feature_width),
-            nn.ReLU(),
         )
         self.mean = nn.Linear(architecture.feature_width, outputs)
         self.log_variance = nn.Linear(architecture.feature_width, outputs)
-        for head in (self.mean, self.log_variance):
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
+        nn.init.zeros_(self.log_variance.weight)
         nn.init.constant_(self.log_variance.bias, math.log(FIRST_VARIANCE))
+        self.register_buffer("trained", torch.tensor(False))
+        self._scale = math.sqrt(architecture.feature_width)
 
     def forward(self, inputs: Tensor) -> QValues:
         """Of states [N, S], or of states with the actions' embeddings behind them [N, S + D]."""
+        if self.training:
+            self.trained.fill_(True)
         hidden_NF = self.body(inputs)
         features_NF = functional.normalize(hidden_NF - hidden_NF.mean(1, keepdim=True), dim=1, eps=1e-6)
-        log_variance_NK = self.log_variance(features_NF).clamp(*LOG_VARIANCE_RANGE)
-        return QValues(features_NF, self.mean(features_NF), log_variance_NK)
+        scaled_NF = self._scale * features_NF
+        log_variance_NK = self.log_variance(scaled_NF).clamp(*LOG_VARIANCE_RANGE)
+        return QValues(features_NF, self.mean(scaled_NF) * self.trained, log_variance_NK)
+
+    def prior_mean(self) -> Tensor:
+        """[K, F + 1], float64: weights of the mean on the features, and behind them on a constant one."""
+        weights_KF = torch.cat([self._scale * self.mean.weight, self.mean.bias[:, None]], dim=1)
+        return (weights_KF * self.trained).detach().double()

@@ -1,6 +1,7 @@
 """The model versions that a service has in memory: loaded ahead of use, verified, dropped when nothing names them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 import structlog
@@ -10,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared.db.engine import read_session
 from shared.domain import ModelRef
 from shared.registry.artifacts import ArtifactError, ArtifactStore
-from shared.registry.manifest import Manifest, Part
+from shared.registry.manifest import Architecture, Manifest, Part
 from shared.registry.versions import wanted_versions
 
 logger: Final = structlog.get_logger(__name__)
@@ -21,16 +22,27 @@ class ModelNotLoadedError(LookupError):
     """The version is not in memory here: not yet, or not any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[T]):
+    """A model version in memory: its manifest, and what serves its part."""
+
+    manifest: Manifest
+    part: T
+
+
 class LoadedVersions(Generic[T]):
     """One part (encoding, fusion or policy) of every version that the registry wants served."""
 
-    def __init__(self, engine: Engine, store: ArtifactStore, part: Part, build: Callable[[Manifest, bytes], T]) -> None:
-        """`build` makes what serves from the manifest and the part's bytes; its ValueError means: not servable."""
+    def __init__(
+        self, engine: Engine, store: ArtifactStore, part: Part, build: Callable[[Architecture, bytes], T]
+    ) -> None:
+        """`build` makes what serves from an architecture and the part's bytes; whatever it raises: not servable."""
         self._engine = engine
         self._store = store
         self._part: Part = part
         self._build = build
-        self._loaded: dict[ModelRef, T] = {}
+        # With the manifest's SHA-256: a loop that is deleted and made again numbers its versions from 1 again.
+        self._loaded: dict[ModelRef, tuple[str, Loaded[T]]] = {}
         self._refused: set[tuple[ModelRef, str]] = set()
 
     @property
@@ -38,16 +50,16 @@ class LoadedVersions(Generic[T]):
         """What can be served now."""
         return list(self._loaded)
 
-    def get(self, ref: ModelRef) -> T:
+    def get(self, ref: ModelRef) -> Loaded[T]:
         """What serves a version.
 
         Raises:
             ModelNotLoadedError: it is not here.
         """
-        loaded = self._loaded.get(ref)
-        if loaded is None:
+        entry = self._loaded.get(ref)
+        if entry is None:
             raise ModelNotLoadedError(f"version {ref.version} of loop {ref.loop_id} is not loaded")
-        return loaded
+        return entry[1]
 
     def refresh(self) -> None:
         """Loads what is wanted and drops what is not; keeps everything while the database is away. Blocks."""
@@ -57,27 +69,32 @@ class LoadedVersions(Generic[T]):
         except SQLAlchemyError as error:
             logger.warning("registry_away", error=type(error).__name__)
             return
-        loaded = {ref: part for ref, part in self._loaded.items() if ref in wanted}
-        for ref, manifest_sha256 in wanted.items():
-            if ref not in loaded and (part := self._load(ref, manifest_sha256)) is not None:
-                loaded[ref] = part
         # Replaced, never changed: calls under way read the old one.
-        self._loaded = loaded
+        self._loaded = {ref: entry for ref, entry in self._loaded.items() if wanted.get(ref) == entry[0]}
+        for ref, manifest_sha256 in wanted.items():
+            if ref not in self._loaded and (loaded := self._load(ref, manifest_sha256)) is not None:
+                self._loaded = {**self._loaded, ref: (manifest_sha256, loaded)}
 
-    def _load(self, ref: ModelRef, manifest_sha256: str) -> T | None:
+    def _load(self, ref: ModelRef, manifest_sha256: str) -> Loaded[T] | None:
         try:
-            part = self._verified(ref, manifest_sha256)
-        except (ArtifactError, ValueError):
-            # It may be there at the next look (a volume that lags behind), so it is tried again; it is told once.
+            loaded = self._verified(ref, manifest_sha256)
+        except Exception:
+            # One bad version must not keep the others from being served. It is tried again at every look, since a
+            # volume may lag behind, and told once.
             if (ref, manifest_sha256) not in self._refused:
                 self._refused.add((ref, manifest_sha256))
                 logger.exception("version_not_servable", part=self._part, loop_id=ref.loop_id, version=ref.version)
             return None
         logger.info("version_loaded", part=self._part, loop_id=ref.loop_id, version=ref.version)
-        return part
+        return loaded
 
-    def _verified(self, ref: ModelRef, manifest_sha256: str) -> T:
+    def _verified(self, ref: ModelRef, manifest_sha256: str) -> Loaded[T]:
         manifest = Manifest.model_validate_json(self._store.get(manifest_sha256))
         if ModelRef(manifest.tenant, manifest.loop_id, manifest.version) != ref:
             raise ArtifactError(f"manifest {manifest_sha256} is of another version")
-        return self._build(manifest, self._store.get(manifest.parts[self._part]))
+        sha256 = manifest.parts[self._part]
+        for _, other in self._loaded.values():
+            # Versions often share a part; it is in memory once.
+            if other.manifest.parts[self._part] == sha256 and other.manifest.architecture == manifest.architecture:
+                return Loaded(manifest, other.part)
+        return Loaded(manifest, self._build(manifest.architecture, self._store.get(sha256)))

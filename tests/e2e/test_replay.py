@@ -19,6 +19,7 @@ from shared.networks.media_decoder import decode_all
 from shared.networks.policy import Candidates
 from shared.pb.events.v1 import events_pb2
 from shared.registry.artifacts import ArtifactStore
+from shared.registry.loading import Loaded
 from shared.registry.manifest import Manifest, Part
 from shared.registry.versions import read_version
 from tests.e2e import product
@@ -57,9 +58,10 @@ class Replay:
         assert version is not None
         self.manifest = Manifest.model_validate_json(store.get(version.manifest_sha256))
         self.store = store
-        self.encoder = load_encoder(self.manifest, self._part("encoding"))
-        self.fusion = load_fusion(self.manifest, self._part("fusion"))
-        self.policy = load_version_policy(self.manifest, self._part("policy")).policy
+        architecture = self.manifest.architecture
+        self.encoder = Loaded(self.manifest, load_encoder(architecture, self._part("encoding")))
+        self.fusion = load_fusion(architecture, self._part("fusion"))
+        self.policy = Loaded(self.manifest, load_version_policy(architecture, self._part("policy")))
 
     def _part(self, part: Part) -> bytes:
         return self.store.get(self.manifest.parts[part])
@@ -69,7 +71,7 @@ class Replay:
         assert decision.scores is not None
         encoded = encode(self.encoder, [decision.context], [], decode_all, self.store.get)
         with torch.inference_mode():
-            state = self.fusion.fusion(encoded.embeddings, encoded.present)[0].numpy()
+            state = self.fusion(encoded.embeddings, encoded.present)[0].numpy()
         np.testing.assert_allclose(decision.state, state, atol=1e-4)
         again = decide(
             self.policy,
