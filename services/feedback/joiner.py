@@ -98,13 +98,11 @@ class Joiner:
 
     def _resume(self) -> None:
         """Takes over, or after an error looks up what was committed: the answer to the commit may have been lost."""
+        partitions = [(topic, partition) for topic in READ_ORDER for partition in self._log.ends(topic)]
         with write_session(self._engine) as session:
-            if self._claims:
-                self._claims = read_claims(session, self._claims)
-            else:
-                partitions = [(topic, partition) for topic in READ_ORDER for partition in self._log.ends(topic)]
-                self._claims = take_over(session, JOINER, partitions)
+            claims = read_claims(session, self._claims) or take_over(session, JOINER, partitions)
             self._next_end = next_end(session)
+        self._claims = claims
         self._cache = SettingsCache()
         self._relay.lose_track()
         self._knows_the_tables = True

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from services.feedback.intake import DeadLetter, Intake
+from services.feedback.rewards import joined_reward, receive_order
 from services.feedback.windows import Changes, Closing, DecisionKey, FeedbackKey, Known, LoopKey, Window
 from shared.db.decisions import ClosedBy, StoredFeedback
 from shared.db.statistics import CountName
 from shared.domain import Activation, Decision, Feedback
 from shared.loop_settings import LoopSettings
-from shared.reward import joined_reward, receive_order
 
 MICROSECONDS: Final = 1_000_000
 

@@ -1,10 +1,12 @@
 """The outbox: experiences that the log does not have yet."""
 
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy import and_, select, update
 from sqlalchemy.orm import Session
 
+from services.feedback.repository.feeding import experience_of
 from services.feedback.windows import LoopKey
 from shared import wire
 from shared.db.dialects import table_of
@@ -47,15 +49,5 @@ def set_published(session: Session, loop: LoopKey, sequence: int) -> None:
 
 def _experience(row: ExperienceRow, payload: bytes) -> Experience:
     decision = events_pb2.DecisionMade.FromString(payload)
-    return Experience(
-        tenant=row.tenant,
-        loop_id=row.loop_id,
-        sequence=row.sequence,
-        decision_id=row.decision_id,
-        decided_at=row.decided_at,
-        action_id=row.action_id,
-        probability=row.probability,
-        reward=row.reward,
-        model_version=row.model_version,
-        state=wire.floats_from_pb(decision.state, 1) if decision.HasField("state") else None,
-    )
+    state = wire.floats_from_pb(decision.state, 1) if decision.HasField("state") else None
+    return replace(experience_of(row), state=state)

@@ -30,6 +30,11 @@ from tests.unit.services.feedback.conftest import GRACE, LOOP, SECOND, START, WA
 TWO_METRICS = {"reward": {"metrics": {"click": {"weight": 1.0}, "dwell": {"weight": 0.5}}}}
 
 
+def turns(count: int) -> list[bool]:
+    """Answers of `wait` that let the joiner take so many steps."""
+    return [False] * count + [True]
+
+
 def test_the_first_feedback_closes_a_loop_of_one_metric(bench: Bench) -> None:
     bench.decide()
     bench.passes(3 * SECOND)
@@ -105,11 +110,12 @@ def test_feedback_from_after_the_window_is_late_even_where_it_was_read_before_th
     assert bench.reward() == 0.5
 
 
-def test_no_window_closes_before_all_feedback_in_the_log_was_read() -> None:
-    bench = Bench(batch=2)
+def test_no_window_closes_before_all_feedback_in_the_log_was_read(bench: Bench) -> None:
+    bench.batch = 2
+    bench.start()
     for number in range(20):
         bench.decide(f"d-{number}")
-    for number in range(20):
+    for number in reversed(range(20)):
         bench.feed(f"d-{number}")
     bench.passes(WAIT + GRACE + 1)
     bench.drain()
@@ -379,10 +385,6 @@ def test_a_zombie_commits_nothing(bench: Bench) -> None:
     assert bench.reward("second") == 1.0
 
 
-def turns(count: int) -> "list[bool]":
-    return [False] * count + [True]
-
-
 def test_a_commit_whose_answer_was_lost_is_not_repeated(bench: Bench) -> None:
     bench.drain()
     lost = iter([True])
@@ -399,6 +401,24 @@ def test_a_commit_whose_answer_was_lost_is_not_repeated(bench: Bench) -> None:
     bench.joiner.run(lambda _: next(script))
     assert bench.counts() == {"decisions": 1, "feedback": 1}
     assert bench.statistics().published_sequence == 1
+
+
+@pytest.mark.parametrize("commits_first", [True, False])
+def test_a_take_over_whose_answer_was_lost_is_made_again(bench: Bench, commits_first: bool) -> None:
+    bench.drain()
+    bench.start()
+    lost = iter([True])
+
+    @event.listens_for(bench.engine, "commit")
+    def lose_the_answer(connection: Connection) -> None:
+        if next(lost, False):
+            connection.exec_driver_sql("COMMIT" if commits_first else "ROLLBACK")
+            raise OperationalError("COMMIT", {}, Exception("server closed the connection"))
+
+    bench.decide()
+    script = iter(turns(3))
+    bench.joiner.run(lambda _: next(script))
+    assert bench.counts() == {"decisions": 1}
 
 
 def test_the_database_may_be_away_for_a_while(bench: Bench) -> None:

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.feedback.rewards import joined_reward
 from shared.domain import Feedback
 from shared.loop_settings import LoopSettings
-from shared.reward import joined_reward
 
 
 def settings(aggregation: str = "earliest", default_reward: float = 0.0, **weights: float) -> LoopSettings:

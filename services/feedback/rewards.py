@@ -1,4 +1,4 @@
-"""A decision's reward from its feedback: what the joiner writes, and what the gateway shows until it has."""
+"""A decision's reward from its feedback."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
