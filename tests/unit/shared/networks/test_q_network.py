@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from shared.networks.parts import build_q_network
+from shared.networks.q_network import FIRST_VARIANCE, QNetwork
+from tests.unit.shared.networks.conftest import architecture_of
+
+
+def states(*, features: bool = False) -> torch.Tensor:
+    return torch.randn(16, 128 if features else 64, generator=torch.Generator().manual_seed(0))
+
+
+def learned(*, features: bool = False) -> QNetwork:
+    network = build_q_network(architecture_of(features=features)).train()
+    network(states(features=features))
+    return network.eval()
+
+
+@pytest.mark.parametrize(("features", "outputs"), [(False, 3), (True, 1)])
+def test_estimates_nothing_until_it_has_been_trained(features: bool, outputs: int) -> None:
+    network = build_q_network(architecture_of(features=features)).eval()
+    values = network(states(features=features))
+    assert values.mean.shape == (16, outputs)
+    assert not values.mean.any()
+    assert not network.prior_mean().any()
+    torch.testing.assert_close(values.log_variance.exp(), torch.full((16, outputs), FIRST_VARIANCE))
+    assert learned(features=features)(states(features=features)).mean.any()
+
+
+def test_features_have_length_one() -> None:
+    network = learned().double()
+    torch.testing.assert_close(network(states().double()).features.norm(dim=1), torch.ones(16, dtype=torch.float64))
+
+
+def test_the_prior_of_the_head_is_the_output_layer() -> None:
+    network = learned().double()
+    values = network(states().double())
+    prior = network.prior_mean()
+    torch.testing.assert_close(values.features @ prior[:, :-1].mT + prior[:, -1], values.mean)
+
+
+def test_gradients_reach_every_parameter() -> None:
+    network = build_q_network(architecture_of()).train()
+    values = network(states())
+    ((values.mean - 1).square().mean() + values.log_variance.square().mean()).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
