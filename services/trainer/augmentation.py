@@ -6,7 +6,6 @@ from typing import Final
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional
 
 from shared.loop_settings import ModalitySettings
 from shared.networks.batches import Batch, ModalityBatch
@@ -18,7 +17,9 @@ SHIFT_PIXELS: Final = 2
 
 def drop_modalities(rows: Sequence[Row], generator: Generator) -> list[Row]:
     """Leaves each modality out at random, never a row's last: one that goes missing later does no harm."""
-    return [_drop(row, generator) if len(row) > 1 else row for row in rows]
+    widest = max(map(len, rows))
+    stays_NM = torch.rand(len(rows), widest, generator=generator) >= DROPPED
+    return [_keep(row, stays_M) if len(row) > 1 else row for row, stays_M in zip(rows, stays_NM.tolist(), strict=True)]
 
 
 def shift_images(batch: Batch, modalities: Sequence[ModalitySettings], generator: Generator) -> Batch:
@@ -30,11 +31,9 @@ def shift_images(batch: Batch, modalities: Sequence[ModalitySettings], generator
     return replace(batch, modalities=shifted)
 
 
-def _drop(row: Row, generator: Generator) -> Row:
-    stays = torch.rand(len(row), generator=generator) >= DROPPED
-    if not bool(stays.any()):
-        return row
-    return {name: value for (name, value), kept in zip(row.items(), stays.tolist(), strict=True) if kept}
+def _keep(row: Row, stays: Sequence[bool]) -> Row:
+    kept = {name: value for (name, value), stay in zip(row.items(), stays, strict=False) if stay}
+    return kept or row
 
 
 def _shift_modality(modality: ModalityBatch, generator: Generator) -> ModalityBatch:
@@ -44,9 +43,8 @@ def _shift_modality(modality: ModalityBatch, generator: Generator) -> ModalityBa
 
 def _shift(pixels_NCHW: Tensor, generator: Generator) -> Tensor:
     count, _, height, width = pixels_NCHW.shape
-    padded = functional.pad(pixels_NCHW.float(), (SHIFT_PIXELS,) * 4, mode="replicate").to(pixels_NCHW.dtype)
-    down_N, right_N = torch.randint(2 * SHIFT_PIXELS + 1, (2, count), generator=generator)
-    rows_NH1 = (down_N[:, None] + torch.arange(height))[:, :, None]
-    columns_N1W = (right_N[:, None] + torch.arange(width))[:, None, :]
-    shifted_NHWC = padded[torch.arange(count)[:, None, None], :, rows_NH1, columns_N1W]
-    return shifted_NHWC.permute(0, 3, 1, 2).contiguous()
+    down_N1, right_N1 = torch.randint(-SHIFT_PIXELS, SHIFT_PIXELS + 1, (2, count, 1), generator=generator)
+    rows_NH1 = (down_N1 + torch.arange(height)).clamp(0, height - 1)[:, :, None]
+    columns_N1W = (right_N1 + torch.arange(width)).clamp(0, width - 1)[:, None, :]
+    shifted_NHWC = pixels_NCHW[torch.arange(count)[:, None, None], :, rows_NH1, columns_N1W]
+    return shifted_NHWC.permute(0, 3, 1, 2)

@@ -28,6 +28,8 @@ def start_child(settings: TrainerSettings) -> Trainer:
     os.nice(NICENESS)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
+    # That would write all memory before its first use, in search of bugs.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # it has no stub
     engine, artifacts = open_engine(settings.database), ArtifactStore(settings.artifact_folder)
     return Trainer(
         engine=engine,

@@ -23,6 +23,8 @@ from shared.registry.manifest import Architecture
 
 BATCH: Final = 64
 LOSS_WINDOW: Final = 20
+EPOCHS: Final = 30
+LEAST_STEPS: Final = 100
 # Share of the learning rate. Attention reads all numbers of all embeddings, so that its logits move by the sum of as
 # many steps: at the full rate it soon looks at one modality alone, and never learns what two say together.
 ATTENTION_SHARE: Final = 0.02
@@ -85,8 +87,9 @@ def fine_tune(start: Networks, examples: Examples, learning: LearningSettings, r
     optimizer = torch.optim.AdamW(_groups(networks), weight_decay=0.0, fused=True)
     generator = Generator().manual_seed(learning.seed)
     losses: list[float] = []
-    for step, chosen in enumerate(_minibatches(len(examples), learning.max_steps, generator)):
-        rate = cosine_annealing(step, learning.max_steps, learning.learning_rate, 0.0)
+    steps = steps_for(len(examples), learning.max_steps)
+    for step, chosen in enumerate(_minibatches(len(examples), steps, generator)):
+        rate = cosine_annealing(step, steps, learning.learning_rate, 0.0)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
         error, variance_loss = _losses(networks, examples, chosen, generator)
@@ -95,11 +98,16 @@ def fine_tune(start: Networks, examples: Examples, learning: LearningSettings, r
         loss.backward()  # type: ignore[no-untyped-call] # torch has no type here
         optimizer.step()
         losses.append(_finite(error))
-        report(step + 1, learning.max_steps, losses[-1])
+        report(step + 1, steps, losses[-1])
     if not all(bool(parameter.isfinite().all()) for parameter in parameters):
         raise DivergedError("a weight is not finite")
     recent = losses[-LOSS_WINDOW:]
     return FineTuned(networks.frozen(), sum(recent) / len(recent), len(losses))
+
+
+def steps_for(count: int, most: int) -> int:
+    """Gradient steps for so many examples: about so many looks at each, since more on few would learn them by heart."""
+    return min(most, max(LEAST_STEPS, EPOCHS * count // BATCH))
 
 
 def _groups(networks: Networks) -> list[dict[str, object]]:
