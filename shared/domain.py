@@ -125,7 +125,8 @@ class Feedback:
 class Experience:
     """A decision joined with its reward; `sequence` has no gaps within a loop.
 
-    `probability` is None where another action than the drawn one was served.
+    `probability` is None where another action than the drawn one was served. `state` [S] and `action_embedding` [G],
+    where the version reads actions' features, are of `model_version`.
     """
 
     tenant: str
@@ -138,6 +139,7 @@ class Experience:
     reward: float
     model_version: int | None = None
     state: Floats | None = None
+    action_embedding: Floats | None = None
 
 
 Alias = Literal["champion", "challenger", "shadow", "canary"]

@@ -45,3 +45,8 @@ CHANNEL_OPTIONS: Final = (
 def open_channel(address: str) -> grpc.aio.Channel:
     """A channel to a gRPC target (`host:port` or `unix:path`); connects when first used, and again by itself."""
     return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+
+
+def open_blocking_channel(address: str) -> grpc.Channel:
+    """The same for callers that have a thread of their own."""
+    return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)

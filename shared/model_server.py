@@ -19,7 +19,7 @@ from shared import wire
 from shared.grpc import MESSAGE_LIMITS
 from shared.lifeline import lifeline_of, watch_lifeline
 from shared.pb.serving.v1 import serving_pb2, serving_pb2_grpc
-from shared.registry.loading import LoadedVersions, ModelNotLoadedError
+from shared.registry.loading import Loaded, LoadedVersions, ModelNotLoadedError
 from shared.telemetry import configure_logging
 
 POLL_SECONDS: Final = 0.5
@@ -40,13 +40,18 @@ T = TypeVar("T")
 class ModelService(serving_pb2_grpc.ModelServiceServicer):
     """Says which model versions can be served here."""
 
-    def __init__(self, loaded: LoadedVersions[T]) -> None:
+    def __init__(self, loaded: LoadedVersions[T], head_sequence: Callable[[Loaded[T]], int] | None) -> None:
         self._loaded = loaded
+        self._head_sequence = head_sequence
 
     async def ListModels(  # noqa: N802 - gRPC's name
         self, request: serving_pb2.ListModelsRequest, context: Context
     ) -> serving_pb2.ListModelsResponse:
-        return serving_pb2.ListModelsResponse(models=map(wire.model_ref_to_pb, self._loaded.refs))
+        versions = self._loaded.versions
+        return serving_pb2.ListModelsResponse(
+            models=map(wire.model_ref_to_pb, versions),
+            head_sequences=map(self._head_sequence, versions.values()) if self._head_sequence else (),
+        )
 
 
 class StatusOfErrors(grpc.aio.ServerInterceptor):
@@ -90,6 +95,7 @@ async def serve_models(
     add_service: Callable[[grpc.aio.Server], None],
     loaded: LoadedVersions[T],
     stop: asyncio.Event,
+    head_sequence: Callable[[Loaded[T]], int] | None = None,
 ) -> None:
     """Serves until `stop`, with health, reflection and ListModels beside the service; ready after the first look.
 
@@ -98,7 +104,7 @@ async def serve_models(
     """
     server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=[StatusOfErrors()])
     add_service(server)
-    serving_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(loaded), server)
+    serving_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(loaded, head_sequence), server)
     status = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     reflection.enable_server_reflection(_names(service_name), server)

@@ -273,6 +273,7 @@ def experience_to_pb(experience: domain.Experience) -> events_pb2.ExperienceJoin
         reward=experience.reward,
         model_version=experience.model_version,
         state=None if experience.state is None else tensor_to_pb(experience.state),
+        action_embedding=None if experience.action_embedding is None else tensor_to_pb(experience.action_embedding),
     )
 
 
@@ -288,4 +289,5 @@ def experience_from_pb(message: events_pb2.ExperienceJoined) -> domain.Experienc
         reward=message.reward,
         model_version=message.model_version if message.HasField("model_version") else None,
         state=floats_from_pb(message.state, 1) if message.HasField("state") else None,
+        action_embedding=floats_from_pb(message.action_embedding, 1) if message.HasField("action_embedding") else None,
     )

@@ -1,20 +1,32 @@
-"""The feedback service: one joiner with its relay."""
+"""The feedback service: one joiner with its relay, and the feeder of the versions that serve."""
 
 import os
 import signal
 import sys
+import threading
 import time
 from queue import Empty, SimpleQueue
+from typing import Final
 
 import structlog
+from sqlalchemy import Engine
 
+from services.feedback.feeding import Feeder
 from services.feedback.joiner import Joiner, LogLostError
 from services.feedback.settings import FeedbackSettings
 from shared.db.engine import open_engine
 from shared.db.offsets import FencedError
+from shared.eventlog import EventLog
 from shared.eventlog.local import LocalEventLog
+from shared.grpc import open_blocking_channel
 from shared.lifeline import lifeline_of, watch_lifeline
+from shared.pb.encoding.v1.encoding_pb2_grpc import EncodingServiceStub
+from shared.pb.fusion.v1.fusion_pb2_grpc import FusionServiceStub
+from shared.registry.artifacts import ArtifactStore
 from shared.telemetry import configure_logging
+
+# A call that is under way at the end is left to itself after so long: what it fed is fed again.
+FEEDER_SECONDS: Final = 1.0
 
 
 def main() -> None:
@@ -30,15 +42,31 @@ def main() -> None:
     log = LocalEventLog(settings.log_folder, wall)
     logger = structlog.get_logger(__name__)
     logger.info("started")
+    stop = threading.Event()
+    feeder = threading.Thread(target=_feeder(engine, log, settings).run, args=(stop,), name="feeder", daemon=True)
+    feeder.start()
     try:
         Joiner(engine, log, settings, wall=wall, monotonic=monotonic).run(lambda seconds: _comes(signals, seconds))
     except (FencedError, LogLostError) as error:
         logger.error("ended", reason=str(error))  # noqa: TRY400 - the reason is the whole story
         sys.exit(1)
     finally:
+        stop.set()
+        feeder.join(FEEDER_SECONDS)
         log.close()
         engine.dispose()
     logger.info("stopped")
+
+
+def _feeder(engine: Engine, log: EventLog, settings: FeedbackSettings) -> Feeder:
+    return Feeder(
+        engine,
+        log,
+        ArtifactStore(settings.artifact_folder),
+        EncodingServiceStub(open_blocking_channel(settings.encoding_address)),
+        FusionServiceStub(open_blocking_channel(settings.fusion_address)),
+        wall,
+    )
 
 
 def wall() -> int:

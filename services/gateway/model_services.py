@@ -102,6 +102,15 @@ class ModelServices:
             await self.look()
             await asyncio.sleep(interval)
 
+    async def head_sequence(self, ref: ModelRef) -> int | None:
+        """The last experience that the version's head has learned by now; None where policy does not tell."""
+        try:
+            answer = await self._rpcs.list_models["policy"](serving_pb2.ListModelsRequest(), timeout=self._list_timeout)
+        except grpc.aio.AioRpcError:
+            return None
+        heads = dict(zip(map(wire.model_ref_from_pb, answer.models), answer.head_sequences, strict=False))
+        return heads.get(ref)
+
     async def _look_at(self, stage: Stage) -> None:
         before = self.loaded[stage]
         try:

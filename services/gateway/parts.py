@@ -30,6 +30,8 @@ class Parts:
     event_log: EventLog
     directory: Directory
     models: ModelServices
+    serving: Serving
+    first_version_timeout: float
     decider: Decider
     appender: Appender
     storage: Storage
@@ -77,6 +79,8 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
         event_log=ports.event_log,
         directory=directory,
         models=models,
+        serving=serving,
+        first_version_timeout=settings.first_version_timeout,
         decider=decider,
         appender=appender,
         storage=storage,

@@ -10,7 +10,7 @@ from uuid_utils import uuid7
 
 from shared import wire
 from shared.db.loops import loop_from_row
-from shared.db.tables import ApiKeyRow, AuditRow, Base, DecisionRow, LoopRow, MediaRow
+from shared.db.tables import ApiKeyRow, AuditRow, Base, ConsumerOffsetRow, DecisionRow, LoopRow, MediaRow
 from shared.domain import Decision
 from shared.loop_settings import Loop, LoopSettings
 from shared.pb.events.v1 import events_pb2
@@ -58,6 +58,8 @@ def delete_loop(session: Session, tenant: str, loop_id: str) -> None:
     """Removes the loop and all that belongs to it: a loop of the same name later starts afresh."""
     for table in OF_A_LOOP:
         session.execute(delete(table).where(table.c.tenant == tenant, table.c.loop_id == loop_id))
+    # How far its versions were fed: a loop of the same name numbers its versions from 1 again.
+    session.execute(delete(ConsumerOffsetRow).where(ConsumerOffsetRow.topic == f"{tenant}/{loop_id}"))
 
 
 def read_keys(session: Session) -> list[ApiKey]:

@@ -1,10 +1,15 @@
 """Which model version a decision is made with: picked once, and only one that all three services have."""
 
+import asyncio
+from typing import Final
+
 from services.gateway.directory import Directory
 from services.gateway.fallback import FallbackReason
 from services.gateway.model_services import ModelServices
 from shared.domain import ModelRef
 from shared.loop_settings import Loop
+
+POLL_SECONDS: Final = 0.05
 
 
 class Serving:
@@ -33,6 +38,20 @@ class Serving:
             return None
         ref = ModelRef(loop.tenant, loop.loop_id, champion.version)
         return ref if ref in self._directory.snapshot.reads_actions else None
+
+    async def head_sequence(self, loop: Loop) -> int | None:
+        """The last experience that the version which decides now has learned; None where none decides."""
+        picked = self.pick(loop)
+        return await self._models.head_sequence(picked) if isinstance(picked, ModelRef) else None
+
+    async def wait_for_version(self, loop: Loop, seconds: float) -> None:
+        """Returns once a version can decide, or the time is over."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not isinstance(self.pick(loop), ModelRef):
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            return
 
     def reads_actions(self, ref: ModelRef) -> bool:
         """Whether the version reads the actions' features."""

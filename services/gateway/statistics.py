@@ -59,7 +59,7 @@ class StatisticsAnswer(Answer):
     duplicate_feedback: int
     duplicate_activations: int
     dead_letters: int
-    head_sequence: int = Field(description="The last experience that decisions may rest on.")
+    head_sequence: int = Field(description="The last experience that the version which decides now has learned.")
     joiner_lag: dict[str, int] = Field(description="Events of each topic, of all loops, that the joiner has not read.")
     share_closed_by_timeout: float
     reward: RewardEstimate | None
@@ -68,8 +68,8 @@ class StatisticsAnswer(Answer):
     warnings: list[str]
 
 
-def read_statistics(engine: Engine, event_log: EventLog, loop: Loop) -> StatisticsAnswer:
-    """Blocks on the database."""
+def read_statistics(engine: Engine, event_log: EventLog, loop: Loop, head_sequence: int | None) -> StatisticsAnswer:
+    """Blocks on the database; `head_sequence` is None where no version decides: then nothing is learned yet."""
     ends = {topic: event_log.ends(topic) for topic in (DECISIONS, FEEDBACK)}
     with read_session(engine) as session:
         found = statistics.read_statistics(session, loop.tenant, loop.loop_id)
@@ -77,7 +77,7 @@ def read_statistics(engine: Engine, event_log: EventLog, loop: Loop) -> Statisti
     return StatisticsAnswer(
         **found.counts,
         experiences=0 if found.reward is None else found.reward.experiences,
-        head_sequence=found.last_sequence,
+        head_sequence=found.last_sequence if head_sequence is None else head_sequence,
         joiner_lag={topic: _lag(ends[topic], offsets.get(topic, {})) for topic in ends},
         share_closed_by_timeout=found.share_closed_by_timeout,
         reward=None if found.reward is None else RewardEstimate(**_estimate(found.reward)),

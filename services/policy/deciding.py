@@ -14,7 +14,6 @@ from shared.functional.exploration import draw_action
 from shared.loop_settings import ExplorationSettings
 from shared.networks.parts import load_policy
 from shared.networks.policy import Candidates, Policy, distribution
-from shared.registry.loading import Loaded
 from shared.registry.manifest import Architecture
 from shared.wire import WireError
 
@@ -44,7 +43,8 @@ def load_version_policy(architecture: Architecture, data: bytes) -> Policy:
 
 
 def decide(
-    version: Loaded[Policy],
+    policy: Policy,
+    learned_range: tuple[float, float],
     states_BS: Tensor,
     candidates: Candidates,
     action_embeddings_ND: Tensor | None,
@@ -54,16 +54,16 @@ def decide(
 ) -> Drawn:
     """Scores every candidate, and draws an action of each row from the distribution that it returns.
 
-    Scores are in the unit of the rewards that the version learned from; `reward_range` is what exploration
-    standardises them by, and may have changed since.
+    Scores are in the unit of the rewards of `learned_range`, which the version learned from; `reward_range` is what
+    exploration standardises them by, and may have changed since.
 
     Raises:
         WireError: shapes that are not the version's.
     """
-    _hold_shapes(version.part, states_BS, candidates, action_embeddings_ND, seeds)
+    _hold_shapes(policy, states_BS, candidates, action_embeddings_ND, seeds)
     with torch.inference_mode():
-        standardised = version.part.score(states_BS, candidates, action_embeddings_ND)
-        scores = standardised.in_range(*version.manifest.settings.reward.range)
+        standardised = policy.score(states_BS, candidates, action_embeddings_ND)
+        scores = standardised.in_range(*learned_range)
         probabilities_BA = distribution(scores, candidates.allowed, exploration, reward_range)
         uniform_B = torch.tensor([(seed >> SEED_SHIFT) * UNIT for seed in seeds], dtype=torch.float64)
         position_B = draw_action(probabilities_BA, uniform_B)

@@ -1,6 +1,8 @@
 """The policy service over gRPC: from protobuf, to deciding, to protobuf."""
 
 import asyncio
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -9,15 +11,17 @@ from google.protobuf.message import Message
 from torch import Tensor
 
 from services.policy.deciding import decide, load_version_policy
+from services.policy.learning import OnlineHeads
 from services.policy.settings import PolicySettings
 from shared import wire
 from shared.db.engine import open_engine
+from shared.eventlog.local import LocalEventLog
 from shared.loop_settings import ExplorationSettings
 from shared.model_server import serve_models
 from shared.networks.policy import Candidates, Policy
 from shared.pb.policy.v1 import policy_pb2, policy_pb2_grpc
 from shared.registry.artifacts import ArtifactStore
-from shared.registry.loading import LoadedVersions
+from shared.registry.loading import Loaded, LoadedVersions
 
 SERVICE = "rewardloop.policy.v1.PolicyService"
 
@@ -25,8 +29,9 @@ SERVICE = "rewardloop.policy.v1.PolicyService"
 class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
     """Answers Decide; the work is done in a thread of its own, never on the event loop."""
 
-    def __init__(self, loaded: LoadedVersions[Policy], executor: ThreadPoolExecutor) -> None:
+    def __init__(self, loaded: LoadedVersions[Policy], heads: OnlineHeads, executor: ThreadPoolExecutor) -> None:
         self._loaded = loaded
+        self._heads = heads
         self._executor = executor
 
     async def Decide(  # noqa: N802 - gRPC's name
@@ -35,11 +40,12 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._decide, request)
 
     def _decide(self, request: policy_pb2.DecideRequest) -> policy_pb2.DecideResponse:
-        version = self._loaded.get(wire.model_ref_from_pb(request.model))
+        head = self._heads.current(self._loaded.get(wire.model_ref_from_pb(request.model)))
         rows = request.candidates
         candidates = Candidates.of([row.action_ids for row in rows], [row.excluded for row in rows])
         drawn = decide(
-            version,
+            head.policy,
+            head.loaded.manifest.settings.reward.range,
             torch.from_numpy(wire.floats_from_pb(request.states, 2).copy()),
             candidates,
             _action_embeddings(request),
@@ -48,7 +54,7 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
             request.seeds,
         )
         return policy_pb2.DecideResponse(
-            head_sequence=version.manifest.covers_sequence,
+            head_sequence=head.sequence,
             drawn=wire.tensor_to_pb(drawn.position.numpy()),
             probabilities=wire.tensor_to_pb(drawn.probabilities.numpy()),
             expected_rewards=wire.tensor_to_pb(drawn.expected_rewards.numpy()),
@@ -75,13 +81,26 @@ def _exploration(message: policy_pb2.Exploration) -> ExplorationSettings:
 
 
 async def run(settings: PolicySettings, stop: asyncio.Event) -> None:
-    """Serves until `stop`."""
+    """Serves, and lets the heads learn, until `stop`."""
     store = ArtifactStore(settings.artifact_folder)
     loaded = LoadedVersions(open_engine(settings.database), store, "policy", load_version_policy)
+    heads = OnlineHeads(loaded, LocalEventLog(settings.log_folder, wall))
+    ended = threading.Event()
+    learning = threading.Thread(target=heads.run, args=(ended,), name="heads", daemon=True)
     with ThreadPoolExecutor(1, "policy") as executor:
-        servicer = PolicyServicer(loaded, executor)
+        servicer = PolicyServicer(loaded, heads, executor)
 
         def add_service(server: grpc.aio.Server) -> None:
             policy_pb2_grpc.add_PolicyServiceServicer_to_server(servicer, server)
 
-        await serve_models(settings.policy_address, SERVICE, add_service, loaded, stop)
+        def head_sequence(version: Loaded[Policy]) -> int:
+            return heads.current(version).sequence
+
+        learning.start()
+        await serve_models(settings.policy_address, SERVICE, add_service, loaded, stop, head_sequence)
+        ended.set()
+
+
+def wall() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1000

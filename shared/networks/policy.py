@@ -81,7 +81,31 @@ class Policy:
         self._slots = {action_id: slot for slot, action_id in enumerate(architecture.action_ids)}
         # float64, so that a state gives the same scores whatever else is in its batch.
         self._q_network = copy.deepcopy(q_network).double().eval().requires_grad_(False)
-        self._posterior = posterior(statistics, q_network.prior_mean())
+        self._prior_mean = q_network.prior_mean()
+        self._statistics = statistics
+        self._posterior = posterior(statistics, self._prior_mean)
+
+    def learned(
+        self, states_NS: Tensor, action_ids: Sequence[str], action_embeddings_ND: Tensor | None, rewards_N: Tensor
+    ) -> Self:
+        """The policy after N more experiences, with standardised rewards; this one stays as it is.
+
+        An action without a slot of its own teaches nothing, unless all actions share one.
+        """
+        inputs_NI, known_N, slots_N = states_NS, list(range(len(action_ids))), [0] * len(action_ids)
+        if self.architecture.action_features:
+            assert action_embeddings_ND is not None
+            inputs_NI = torch.cat([states_NS, action_embeddings_ND], dim=1)
+        else:
+            known_N = [row for row, action_id in enumerate(action_ids) if action_id in self._slots]
+            slots_N = [self._slots[action_ids[row]] for row in known_N]
+        features_NF = self._q_network(inputs_NI[known_N].double()).features
+        after = copy.copy(self)
+        after._statistics = self._statistics.add(
+            features_NF, torch.tensor(slots_N, dtype=torch.int64), rewards_N[known_N], torch.ones(len(known_N))
+        )
+        after._posterior = posterior(after._statistics, self._prior_mean)
+        return after
 
     def score(self, states_BS: Tensor, candidates: Candidates, action_embeddings_ND: Tensor | None) -> CandidateScores:
         """Scores of every candidate; embeddings of actions where the architecture has them, else None."""

@@ -46,9 +46,9 @@ class LoadedVersions(Generic[T]):
         self._refused: set[tuple[ModelRef, str]] = set()
 
     @property
-    def refs(self) -> list[ModelRef]:
+    def versions(self) -> dict[ModelRef, Loaded[T]]:
         """What can be served now."""
-        return list(self._loaded)
+        return {ref: loaded for ref, (_, loaded) in self._loaded.items()}
 
     def get(self, ref: ModelRef) -> Loaded[T]:
         """What serves a version.

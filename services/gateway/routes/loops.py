@@ -38,6 +38,8 @@ EXAMPLE: Final = {
 async def put_loop(request: Request, loop_id: str) -> Response:
     """Every field has a default: `{"modalities": …}` alone makes a working loop.
 
+    A new loop is answered once its first model version can decide, or after ten seconds: until then decisions are
+    drawn evenly, and learned from.
     Exploration and reward act within two seconds; fusion and learning act with the next model version. The
     `settings_revision` grows only where something changed.
     """
@@ -49,6 +51,8 @@ async def put_loop(request: Request, loop_id: str) -> Response:
         body = {name: value for name, value in body.items() if name not in READ_ONLY}
     settings = validated(LoopSettings, body)
     loop, created = await asyncio.to_thread(parts.loops.put, caller_of(request), loop_id, settings)
+    if created:
+        await parts.serving.wait_for_version(loop, parts.first_version_timeout)
     return answered(_answer(request, loop), 201 if created else 200)
 
 

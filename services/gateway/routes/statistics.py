@@ -20,4 +20,5 @@ router = APIRouter(route_class=ApiRoute, tags=["statistics"])
 async def read_loop_statistics(request: Request, loop_id: str) -> Response:
     """Counts of events, and the joined reward: in all, by model version, and along the experiences."""
     loop, parts = loop_of(request, loop_id).loop, parts_of(request)
-    return answered(await asyncio.to_thread(read_statistics, parts.engine, parts.event_log, loop))
+    head_sequence = await parts.serving.head_sequence(loop)
+    return answered(await asyncio.to_thread(read_statistics, parts.engine, parts.event_log, loop, head_sequence))

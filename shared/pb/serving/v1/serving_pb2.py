@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shared/pb/serving/v1/serving.proto\x12\x15rewardloop.serving.v1\"<\n\x08ModelRef\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0f\n\x07loop_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"\x13\n\x11ListModelsRequest\"E\n\x12ListModelsResponse\x12/\n\x06models\x18\x01 \x03(\x0b\x32\x1f.rewardloop.serving.v1.ModelRef2q\n\x0cModelService\x12\x61\n\nListModels\x12(.rewardloop.serving.v1.ListModelsRequest\x1a).rewardloop.serving.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shared/pb/serving/v1/serving.proto\x12\x15rewardloop.serving.v1\"<\n\x08ModelRef\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0f\n\x07loop_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"\x13\n\x11ListModelsRequest\"]\n\x12ListModelsResponse\x12/\n\x06models\x18\x01 \x03(\x0b\x32\x1f.rewardloop.serving.v1.ModelRef\x12\x16\n\x0ehead_sequences\x18\x02 \x03(\x03\x32q\n\x0cModelService\x12\x61\n\nListModels\x12(.rewardloop.serving.v1.ListModelsRequest\x1a).rewardloop.serving.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSREQUEST']._serialized_start=123
   _globals['_LISTMODELSREQUEST']._serialized_end=142
   _globals['_LISTMODELSRESPONSE']._serialized_start=144
-  _globals['_LISTMODELSRESPONSE']._serialized_end=213
-  _globals['_MODELSERVICE']._serialized_start=215
-  _globals['_MODELSERVICE']._serialized_end=328
+  _globals['_LISTMODELSRESPONSE']._serialized_end=237
+  _globals['_MODELSERVICE']._serialized_start=239
+  _globals['_MODELSERVICE']._serialized_end=352
 # @@protoc_insertion_point(module_scope)

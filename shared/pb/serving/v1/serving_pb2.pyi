@@ -21,7 +21,9 @@ class ListModelsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ListModelsResponse(_message.Message):
-    __slots__ = ("models",)
+    __slots__ = ("models", "head_sequences")
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    HEAD_SEQUENCES_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[ModelRef]
-    def __init__(self, models: _Optional[_Iterable[_Union[ModelRef, _Mapping]]] = ...) -> None: ...
+    head_sequences: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelRef, _Mapping]]] = ..., head_sequences: _Optional[_Iterable[int]] = ...) -> None: ...

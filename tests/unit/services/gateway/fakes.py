@@ -240,7 +240,7 @@ def start_gateway(
 ) -> Gateway:
     """A gateway over fakes and a real database, which has its schema already, in a folder."""
     key = "manage-key-" + "0" * 40
-    settings = GatewaySettings(home=home, bootstrap_key=key, **changes)  # type: ignore[arg-type] # by name
+    settings = GatewaySettings(home=home, bootstrap_key=key, **{"first_version_timeout": 0.0} | changes)  # type: ignore[arg-type] # by name
     models = FakeModels()
     enqueued: list[RunRef] = []
     ports = Ports(

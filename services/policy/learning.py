@@ -1,0 +1,129 @@
+"""The online heads: every version that is loaded learns from every experience, in order, under its own states.
+
+The log brings an experience once under each version. A head starts from the statistics that its version was shipped
+with and takes the sequences behind those one after the other, so that replicas that have read the log agree.
+"""
+
+import threading
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import structlog
+import torch
+
+from shared import wire
+from shared.domain import Experience, ModelRef
+from shared.eventlog import EventLog, EventLogError
+from shared.events import EXPERIENCES, event_from_record
+from shared.networks.policy import Policy
+from shared.registry.loading import Loaded, LoadedVersions
+
+BATCH: Final = 1000
+PAUSE: Final = 0.02
+RETRY: Final = 0.5
+
+logger: Final = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A version's policy as it is after the experiences up to a sequence."""
+
+    loaded: Loaded[Policy]
+    policy: Policy
+    sequence: int
+
+
+class OnlineHeads:
+    """Reads the experiences topic from its beginning, in a thread of its own; `current` may be asked from any."""
+
+    def __init__(self, loaded: LoadedVersions[Policy], log: EventLog) -> None:
+        self._loaded = loaded
+        self._log = log
+        self._offset = 0
+        self._heads: dict[ModelRef, Head] = {}
+        # Sequence → experience that a version has not come to yet.
+        self._waiting: dict[ModelRef, dict[int, Experience]] = {}
+
+    def current(self, version: Loaded[Policy]) -> Head:
+        """What a loaded version decides with now."""
+        manifest = version.manifest
+        head = self._heads.get(ModelRef(manifest.tenant, manifest.loop_id, manifest.version))
+        if head is None or head.loaded is not version:
+            return Head(version, version.part, manifest.covers_sequence)
+        return head
+
+    def run(self, stop: threading.Event) -> None:
+        """Learns until `stop`."""
+        pause = 0.0
+        while not stop.wait(pause):
+            try:
+                pause = 0.0 if self.step() else PAUSE
+            except EventLogError as error:
+                pause = RETRY
+                logger.warning("learning_waits", reason=str(error))
+
+    def step(self) -> bool:
+        """Reads a batch, and lets every head learn what it has come to; False where there was nothing to read."""
+        records = self._log.read(EXPERIENCES, 0, self._offset, BATCH)
+        for stored in records:
+            self._offset = stored.position.offset + 1
+            try:
+                event = event_from_record(stored.record)
+            except wire.WireError as error:
+                logger.warning("experience_unreadable", offset=stored.position.offset, reason=str(error))
+                continue
+            if isinstance(event, Experience) and event.model_version is not None:
+                ref = ModelRef(event.tenant, event.loop_id, event.model_version)
+                self._waiting.setdefault(ref, {})[event.sequence] = event
+        versions = self._loaded.versions
+        for ref, version in versions.items():
+            if self._waiting.get(ref):
+                self._learn(ref, self.current(version), self._waiting[ref])
+        self._forget(versions)
+        return bool(records)
+
+    def _learn(self, ref: ModelRef, head: Head, waiting: dict[int, Experience]) -> None:
+        following: list[Experience] = []
+        sequence = head.sequence
+        while (experience := waiting.get(sequence + 1)) is not None and _is_whole(experience, head.policy):
+            sequence += 1
+            following.append(experience)
+        self._waiting[ref] = {number: waiting[number] for number in waiting if number > sequence}
+        if following:
+            self._heads[ref] = Head(head.loaded, _after(head, following), sequence)
+
+    def _forget(self, refs: Collection[ModelRef]) -> None:
+        """Drops heads of versions that are not loaded any more, and what waits for still older ones."""
+        oldest: dict[tuple[str, str], int] = {}
+        for ref in refs:
+            key = (ref.tenant, ref.loop_id)
+            oldest[key] = min(ref.version, oldest.get(key, ref.version))
+        for ref in list(self._waiting):
+            if ref.version < oldest.get((ref.tenant, ref.loop_id), 0):
+                del self._waiting[ref]
+        self._heads = {ref: head for ref, head in self._heads.items() if ref in refs}
+
+
+def _is_whole(experience: Experience, policy: Policy) -> bool:
+    """Whether it holds all that the version reads; what does not comes again from the feeder."""
+    has_action = experience.action_embedding is not None or not policy.architecture.action_features
+    return has_action or experience.state is None
+
+
+def _after(head: Head, experiences: Sequence[Experience]) -> Policy:
+    """The policy with these learned; one whose context the version cannot read teaches it nothing."""
+    readable = [experience for experience in experiences if experience.state is not None]
+    if not readable:
+        return head.policy
+    low, high = head.loaded.manifest.settings.reward.range
+    actions = [one.action_embedding for one in readable if one.action_embedding is not None]
+    with torch.inference_mode():
+        return head.policy.learned(
+            torch.from_numpy(np.stack([one.state for one in readable if one.state is not None])),
+            [one.action_id for one in readable],
+            torch.from_numpy(np.stack(actions)) if actions else None,
+            torch.tensor([(one.reward - low) / (high - low) for one in readable], dtype=torch.float64),
+        )
