@@ -66,7 +66,8 @@ def fine_tuned_candidate(
     rows = held_out_rows(experiences[cut:], replay.read_decisions(loop, experiences[cut:]), reward_range)
     if not rows:
         raise NothingToLearnError("none of the newest experiences can be scored")
-    verdict = _judge(loop, (tuned.networks, statistics), serving, experiences[:cut], rows, lease)
+    served = [one for one in experiences[:cut] if one.row.sequence <= champion.covers_sequence]
+    verdict = _judge(loop, (tuned.networks, statistics), serving, served, rows, lease)
     newest = examples_of(experiences[cut:], architecture, reward_range)
     return Candidate(
         networks=tuned.networks,
@@ -98,12 +99,12 @@ def _judge(
     loop: Loop,
     candidate: tuple[Networks, HeadStatistics],
     champion: Networks,
-    older: Sequence[PreparedExperience],
+    served: Sequence[PreparedExperience],
     rows: Sequence[HeldOutRow],
     lease: Lease,
 ) -> Verdict:
-    """Both heads rest on the older experiences alone, each under its own version's weights."""
-    examples = examples_of(older, champion.architecture, loop.settings.reward.range)
+    """Both heads rest on older experiences alone, the champion's on those that it decides by."""
+    examples = examples_of(served, champion.architecture, loop.settings.reward.range)
     statistics = add_examples(champion, empty_statistics(champion.architecture), examples, lease.keep)
     exploration = loop.settings.exploration
     ours = score(*candidate, rows, exploration, lease.keep)

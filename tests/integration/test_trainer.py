@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from shared.db.engine import open_engine, read_session, upgrade, write_session
 from shared.db.tables import LoopRow
 from shared.domain import ModelVersion, RunRef, TrainingRun
-from shared.registry.training_runs import read_run
+from shared.registry.training_runs import read_run, read_runs
 from shared.registry.versions import read_champion, read_versions
 from shared.settings import PlatformSettings
 from shared.tasks import celery_app, enqueue_run
@@ -83,6 +83,11 @@ def read(engine: Engine, ref: RunRef) -> TrainingRun:
     return run
 
 
+def newest(engine: Engine) -> TrainingRun:
+    with read_session(engine) as session:
+        return read_runs(session, bandit.TENANT, bandit.LOOP_ID, limit=1)[0]
+
+
 def change_learning(engine: Engine, **learning: object) -> None:
     with write_session(engine) as session:
         row = session.get_one(LoopRow, (bandit.TENANT, bandit.LOOP_ID))
@@ -90,7 +95,7 @@ def change_learning(engine: Engine, **learning: object) -> None:
 
 
 def test_version_1_appears_a_better_one_takes_over_and_both_processes_stop(engine: Engine, tmp_path: Path) -> None:
-    learning = {"interval": "PT1S", "min_experiences": 200, "max_steps": 120}
+    learning = {"interval": "PT1S", "min_experiences": 200, "max_steps": 10_000}
     bandit.add_loop(engine, bandit.settings(learning=learning))
     # Nobody sends a hint: beat finds the row.
     bandit.add_run(engine, "initialise")
@@ -103,6 +108,8 @@ def test_version_1_appears_a_better_one_takes_over_and_both_processes_stop(engin
         assert version.covers_sequence == 400
         assert float(version.metrics["loss"] or 0) <= float(version.metrics["champion_loss"] or 0)
         assert not any("libtorch" in one.path for process in (worker, beat) for one in process.memory_maps())
+        bandit.add_experiences(engine, 4000)
+        until(lambda: newest(engine).status == "running" and newest(engine).steps > 0, worker, beat)
         left = family(worker)
         assert left
         for stopped in (worker, beat):
@@ -113,14 +120,14 @@ def test_version_1_appears_a_better_one_takes_over_and_both_processes_stop(engin
 
 
 def test_a_run_whose_worker_is_killed_is_done_by_the_next_and_makes_one_version(engine: Engine, tmp_path: Path) -> None:
-    bandit.add_loop(engine, bandit.settings(learning={"max_steps": 100_000}))
+    bandit.add_loop(engine, bandit.settings(learning={"max_steps": 10_000}))
     first = bandit.add_run(engine, "initialise")
     app = celery_app(PlatformSettings(home=tmp_path))
     with process(tmp_path, "beat"):
         with process(tmp_path, "worker") as worker:
             enqueue_run(app, first)
             until(lambda: champion_number(engine) == 1, worker)
-            bandit.add_experiences(engine, 200)
+            bandit.add_experiences(engine, 4000)
             ref = bandit.add_run(engine, "fine_tune")
             enqueue_run(app, ref)
             until(lambda: read(engine, ref).steps > 0, worker)
