@@ -78,7 +78,7 @@ def main() -> None:
         with httpx.Client(base_url=url, timeout=30) as http:
             wait_until_ready(http, process)
             http.headers["Authorization"] = f"Bearer {(home / 'bootstrap.key').read_text().strip()}"
-            http.put(f"/v1/loops/{LOOP}", json=SETTINGS).raise_for_status()
+            http.put(f"/v1/loops/{LOOP}", json=SETTINGS, timeout=60).raise_for_status()
             ledger = Ledger()
             send_traffic(http, visitors(options.decisions, options.seed), ledger, options, console)
             statistics = joined_statistics(http, options.decisions)

@@ -19,7 +19,7 @@ class GatewaySettings(PlatformSettings):
     models_timeout: float = Field(default=1.0, gt=0, description="For a service to say what it has loaded.")
     stage_timeout: float = Field(default=2.0, gt=0, description="For one call of encoding, fusion or policy.")
     first_version_timeout: float = Field(
-        default=10.0, ge=0, description="How long creating a loop waits until its first version can decide."
+        default=30.0, ge=0, description="How long creating a loop waits until its first version can decide."
     )
     lookup_timeout: float = Field(
         default=0.5, gt=0, description="For the database to say whether an id was decided before; later, it is new."

@@ -5,11 +5,16 @@ import io
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import httpx
 import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
+
+# JSON, whatever it holds.
+Answer = dict[str, Any]
 
 CLASSES = [f"class-{digit}" for digit in range(10)]
 
@@ -20,12 +25,14 @@ class Visit:
     right: str
 
 
-def visits(count: int, seed: int = 0) -> Iterator[Visit]:
-    digits = load_digits()
-    for index in np.random.default_rng(seed).permutation(len(digits.target))[:count]:
-        picture = io.BytesIO()
-        Image.fromarray((digits.images[index] * 255 / 16).astype(np.uint8)).save(picture, "PNG")
-        yield Visit(picture.getvalue(), CLASSES[digits.target[index]])
+def visits(seed: int = 0) -> Iterator[Visit]:
+    """Endless: every digit once before any twice."""
+    digits, generator = load_digits(), np.random.default_rng(seed)
+    while True:
+        for index in generator.permutation(len(digits.target)):
+            picture = io.BytesIO()
+            Image.fromarray((digits.images[index] * 255 / 16).astype(np.uint8)).save(picture, "PNG")
+            yield Visit(picture.getvalue(), CLASSES[digits.target[index]])
 
 
 def put_loop(http: httpx.Client, loop_id: str, **settings: object) -> None:
@@ -34,29 +41,29 @@ def put_loop(http: httpx.Client, loop_id: str, **settings: object) -> None:
         "actions": [{"id": name} for name in CLASSES],
         "reward": {"metrics": {"correct": {"weight": 1.0}}},
     }
-    http.put(f"/v1/loops/{loop_id}", json=body | settings).raise_for_status()
+    http.put(f"/v1/loops/{loop_id}", json=body | settings, timeout=60).raise_for_status()
 
 
-def decide(http: httpx.Client, loop_id: str, visit: Visit, **more: object) -> dict[str, object]:
+def decide(http: httpx.Client, loop_id: str, visit: Visit, **more: object) -> Answer:
     photo = {"data": base64.b64encode(visit.picture).decode(), "content_type": "image/png"}
     answer = http.post(f"/v1/loops/{loop_id}/decisions", json={"context": {"photo": photo}} | more)
-    decision: dict[str, object] = answer.raise_for_status().json()
+    decision: Answer = answer.raise_for_status().json()
     return decision
 
 
-def tell(http: httpx.Client, loop_id: str, decision: dict[str, object], visit: Visit, **more: object) -> float:
+def tell(http: httpx.Client, loop_id: str, decision: Answer, visit: Visit, **more: object) -> float:
     reward = float(decision["action_id"] == visit.right)
     event = {"decision_id": decision["decision_id"], "metric": "correct", "value": reward}
     http.post(f"/v1/loops/{loop_id}/feedback", json=event | more).raise_for_status()
     return reward
 
 
-def statistics(http: httpx.Client, loop_id: str) -> dict[str, object]:
-    answer: dict[str, object] = http.get(f"/v1/loops/{loop_id}/statistics").raise_for_status().json()
+def statistics(http: httpx.Client, loop_id: str) -> Answer:
+    answer: Answer = http.get(f"/v1/loops/{loop_id}/statistics").raise_for_status().json()
     return answer
 
 
-def wait_for_experiences(http: httpx.Client, loop_id: str, count: int, seconds: float = 20) -> dict[str, object]:
+def wait_for_experiences(http: httpx.Client, loop_id: str, count: int, seconds: float = 20) -> Answer:
     deadline = time.monotonic() + seconds
     while (now := statistics(http, loop_id))["experiences"] != count:
         assert time.monotonic() < deadline, now
@@ -64,13 +71,24 @@ def wait_for_experiences(http: httpx.Client, loop_id: str, count: int, seconds: 
     return now
 
 
-def fine_tune(http: httpx.Client, loop_id: str, seconds: float = 120) -> dict[str, object]:
+def fine_tune(http: httpx.Client, loop_id: str, seconds: float = 120) -> Answer:
     """Asks for a fine-tune and waits for its end."""
     run = http.post(f"/v1/loops/{loop_id}/training-runs", json={}).raise_for_status().json()["training_run_id"]
     deadline = time.monotonic() + seconds
     while True:
-        answer: dict[str, object] = http.get(f"/v1/loops/{loop_id}/training-runs/{run}").raise_for_status().json()
+        answer: Answer = http.get(f"/v1/loops/{loop_id}/training-runs/{run}").raise_for_status().json()
         if answer["status"] in ("succeeded", "failed", "skipped"):
             return answer
         assert time.monotonic() < deadline, answer
         time.sleep(0.1)
+
+
+def learn_until_a_version_takes_over(http: httpx.Client, loop_id: str, stream: Iterator[Visit], batch: int) -> int:
+    """Traffic and fine-tunes until the gate lets one through; the number of visits that it took."""
+    for attempt in range(1, 7):
+        for visit in islice(stream, batch):
+            tell(http, loop_id, decide(http, loop_id, visit), visit)
+        if (run := fine_tune(http, loop_id))["status"] == "succeeded":
+            return attempt * batch
+        assert run["status"] == "skipped", run
+    raise AssertionError("the gate turned down six versions")

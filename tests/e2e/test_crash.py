@@ -55,7 +55,7 @@ def test_acknowledged_events_survive_a_kill_exactly_once(platform: Platform) -> 
 def _traffic(platform: Platform, ledger: Ledger, stop: threading.Event) -> None:
     """One product that decides and tells until it is stopped, and goes on where the platform does not answer."""
     with platform.client() as http:
-        for visit in product.visits(1797, seed=len(ledger.decided)):
+        for visit in product.visits(seed=len(ledger.decided)):
             if stop.is_set():
                 return
             decision_id = str(uuid.uuid4())
@@ -71,9 +71,9 @@ def _traffic(platform: Platform, ledger: Ledger, stop: threading.Event) -> None:
                 ledger.unknown_feedback.add(decision_id)
 
 
-def _all(http: httpx.Client, noun: str) -> list[dict[str, object]]:
+def _all(http: httpx.Client, noun: str) -> list[product.Answer]:
     """Every row of a list, page after page, once the joiner has taken up all there is."""
-    rows: list[dict[str, object]] = []
+    rows: list[product.Answer] = []
     cursor: str | None = None
     while True:
         parameters = {"limit": 500} | ({"cursor": cursor} if cursor else {})

@@ -3,9 +3,9 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 
-import psutil
 import pytest
 
 from tests.e2e.conftest import Platform, alive
@@ -28,7 +28,7 @@ def test_a_signal_stops_everything(platform: Platform, number: signal.Signals, t
 def test_a_second_platform_on_the_same_state_is_refused(platform: Platform) -> None:
     environment = os.environ | {"REWARDLOOP_HOME": str(platform.home)}
     second = subprocess.run(
-        [psutil.Process(platform.process.pid).exe(), "-m", "services", "up"],
+        [sys.executable, "-m", "services", "up"],
         env=environment,
         capture_output=True,
         text=True,

@@ -38,7 +38,7 @@ EXAMPLE: Final = {
 async def put_loop(request: Request, loop_id: str) -> Response:
     """Every field has a default: `{"modalities": …}` alone makes a working loop.
 
-    A new loop is answered once its first model version can decide, or after ten seconds: until then decisions are
+    A new loop is answered once its first model version can decide, or after thirty seconds: until then decisions are
     drawn evenly, and learned from.
     Exploration and reward act within two seconds; fusion and learning act with the next model version. The
     `settings_revision` grows only where something changed.
