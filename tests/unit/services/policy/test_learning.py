@@ -1,0 +1,169 @@
+"""Heads learn each experience once, in order of sequence, whatever way the log brings it."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from services.policy.deciding import load_version_policy
+from services.policy.learning import OnlineHeads
+from shared.db.engine import open_engine, upgrade
+from shared.domain import Experience, ModelRef
+from shared.eventlog import Record
+from shared.eventlog.local import LocalEventLog
+from shared.events import EXPERIENCES, experience_record
+from shared.loop_settings import LoopSettings
+from shared.networks.policy import Candidates, Policy
+from shared.registry.artifacts import ArtifactStore
+from shared.registry.loading import LoadedVersions
+from tests.versions import LOOP, TENANT, register
+
+ACTIONS = ["left", "right"]
+LISTED = LoopSettings.model_validate(
+    {"modalities": {"title": {"kind": "text"}}, "actions": [{"id": one} for one in ACTIONS]}
+)
+FEATURED = LoopSettings.model_validate({"modalities": {"title": {"kind": "text"}}})
+REF = ModelRef(TENANT, LOOP, 1)
+
+
+class Served:
+    """A registry with version 1 loaded, and an empty log."""
+
+    def __init__(self, folder: Path, settings: LoopSettings) -> None:
+        self.engine = open_engine(f"sqlite:///{folder / 'registry.db'}")
+        upgrade(self.engine)
+        self.store = ArtifactStore(folder / "artifacts")
+        register(self.engine, self.store, settings, 1)
+        self.loaded = LoadedVersions(self.engine, self.store, "policy", load_version_policy)
+        self.loaded.refresh()
+        self.log = LocalEventLog(folder / "log", lambda: 1)
+
+    def heads(self) -> OnlineHeads:
+        return OnlineHeads(self.loaded, self.log)
+
+    def tell(self, experiences: Sequence[Experience]) -> None:
+        self.log.append(EXPERIENCES, [experience_record(one, 1) for one in experiences])
+
+    def sequence(self, heads: OnlineHeads) -> int:
+        return heads.current(self.loaded.get(REF)).sequence
+
+    def policy(self, heads: OnlineHeads) -> Policy:
+        return heads.current(self.loaded.get(REF)).policy
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    return Served(tmp_path, LISTED)
+
+
+def experiences(count: int, *, version: int = 1, embedding: bool = False) -> list[Experience]:
+    """`right` is right: reward 1 for it, 0 for `left`."""
+    generator = np.random.default_rng(0)
+    return [
+        Experience(
+            tenant=TENANT,
+            loop_id=LOOP,
+            sequence=sequence,
+            decision_id=str(sequence),
+            decided_at=sequence,
+            action_id=ACTIONS[sequence % 2],
+            probability=0.5,
+            reward=float(sequence % 2),
+            model_version=version,
+            state=generator.standard_normal(64).astype(np.float32),
+            action_embedding=generator.standard_normal(64).astype(np.float32) if embedding else None,
+        )
+        for sequence in range(1, count + 1)
+    ]
+
+
+def expected_rewards(policy: Policy) -> list[float]:
+    scores = policy.score(torch.ones(1, 64), Candidates.of([ACTIONS], [[]]), None)
+    rewards: list[float] = scores.expected_reward[0].tolist()
+    return rewards
+
+
+def test_what_is_learned_shows_in_the_scores(served: Served) -> None:
+    heads = served.heads()
+    assert expected_rewards(served.policy(heads)) == [0.0, 0.0]
+    served.tell(experiences(200))
+    assert heads.step()
+    left, right = expected_rewards(served.policy(heads))
+    assert served.sequence(heads) == 200
+    assert right - left > 0.3
+
+
+def test_order_and_repeats_in_the_log_do_not_matter(served: Served) -> None:
+    rows = experiences(60)
+    shuffled = [*rows, *rows[:30]]
+    random.Random(7).shuffle(shuffled)
+    heads = served.heads()
+    for one in shuffled:
+        served.tell([one])
+        heads.step()
+    in_order = Served.heads(served)
+    served.tell(rows)
+    while in_order.step():
+        pass
+    assert served.sequence(heads) == served.sequence(in_order) == 60
+    assert_allclose(expected_rewards(served.policy(heads)), expected_rewards(served.policy(in_order)), atol=1e-9)
+
+
+def test_a_gap_is_waited_for(served: Served) -> None:
+    heads, rows = served.heads(), experiences(3)
+    served.tell([rows[0], rows[2]])
+    heads.step()
+    assert served.sequence(heads) == 1
+    served.tell([rows[1]])
+    heads.step()
+    assert served.sequence(heads) == 3
+
+
+def test_what_the_version_cannot_read_is_passed_over_and_changes_nothing(served: Served) -> None:
+    heads, (first,) = served.heads(), experiences(1)
+    before = served.policy(heads)
+    served.tell([replace(first, state=None)])
+    heads.step()
+    assert served.sequence(heads) == 1
+    assert served.policy(heads) is before
+
+
+def test_states_of_other_versions_teach_nothing(served: Served) -> None:
+    heads = served.heads()
+    served.tell(experiences(5, version=2))
+    heads.step()
+    assert served.sequence(heads) == 0
+
+
+def test_records_that_are_not_ours_are_passed_over(served: Served) -> None:
+    heads = served.heads()
+    served.log.append(EXPERIENCES, [Record("x", b"\xff", {"ce_type": b"nonsense"})])
+    served.tell(experiences(2))
+    heads.step()
+    assert served.sequence(heads) == 2
+
+
+def test_a_version_that_reads_actions_waits_for_their_embeddings(tmp_path: Path) -> None:
+    served = Served(tmp_path, FEATURED)
+    heads, whole = served.heads(), experiences(4, embedding=True)
+    served.tell([replace(one, action_embedding=None) for one in whole])
+    heads.step()
+    assert served.sequence(heads) == 0
+    served.tell(whole)
+    heads.step()
+    assert served.sequence(heads) == 4
+
+
+def test_a_loop_made_again_starts_from_what_its_new_version_shipped(served: Served) -> None:
+    heads = served.heads()
+    served.tell(experiences(10))
+    heads.step()
+    assert served.sequence(heads) == 10
+    served.loaded = LoadedVersions(served.engine, served.store, "policy", load_version_policy)
+    served.loaded.refresh()
+    assert served.sequence(heads) == 0
