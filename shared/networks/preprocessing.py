@@ -68,16 +68,22 @@ def table_features(table: Table) -> Bag:
 
 
 def action_features(action: Action) -> Bag:
-    """An action's identity and, where it has any, its features.
+    """An action's identity and, where it has any, its features; actions come again and again, so theirs are kept.
 
     Raises:
         RefusedValueError: a number is not finite.
     """
-    identity = [(_bucket(f"action\0{salt}\0{action.id}"), 1.0) for salt in range(ID_BUCKETS)]
-    features = (
-        pair for field in sorted(action.features or {}) for pair in _field(field, (action.features or {})[field])
-    )
-    return _bag([*identity, *features])
+    features = None if action.features is None else tuple(sorted(action.features.items()))
+    # A flag and a number may be equal, and are not the same.
+    return _action_features(action.id, features, None if features is None else tuple(type(v) for _, v in features))
+
+
+@lru_cache(maxsize=2**13)
+def _action_features(
+    action_id: str, features: tuple[tuple[str, float | str | bool], ...] | None, _: tuple[type, ...] | None
+) -> Bag:
+    identity = [(_bucket(f"action\0{salt}\0{action_id}"), 1.0) for salt in range(ID_BUCKETS)]
+    return _bag([*identity, *(pair for name, value in features or () for pair in _field(name, value))])
 
 
 def embedding_features(embedding: Floats, dimension: int) -> Floats:

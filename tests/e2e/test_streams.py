@@ -43,7 +43,7 @@ def test_same_ids_and_seed_give_the_same_decisions(tmp_path: Path, streams: Path
         platform = Platform(tmp_path / attempt)
         platform.start()
         try:
-            _, digest = run(streams, platform, "--stream", "digits", "--n", "300", "--same", "--train-every", "100")
+            _, digest = run(streams, platform, "--stream", "digits", "--n", "200", "--same", "--train-every", "100")
         finally:
             platform.stop()
         digests.add(digest)
