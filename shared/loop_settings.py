@@ -106,7 +106,7 @@ class LearningSettings(Settings):
     interval: Duration = Field(default=timedelta(minutes=5), description="Least time between two fine-tunes.")
     min_experiences: int = Field(default=200, ge=1, le=1_000_000, description="New experiences that start one.")
     l2_sp: float = Field(default=1e-4, ge=0, le=10, description="λ of the pull towards the champion's weights.")
-    learning_rate: float = Field(default=2e-3, gt=0, le=1, description="Peak of the cosine schedule.")
+    learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Peak of the cosine schedule.")
     max_steps: int = Field(default=600, ge=1, le=100_000, description="Gradient steps of one fine-tune at most.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Same log, seed and device: the same version.")
 

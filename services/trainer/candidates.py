@@ -61,7 +61,7 @@ def fine_tuned_candidate(
         raise NothingToLearnError(f"{len(experiences)} experiences are too few")
     serving = load_networks(champion, artifacts)
     start = warm_start(serving, architecture, learning.seed)
-    tuned = fine_tune(start, older, learning, _report(lease))
+    tuned = fine_tune(start, older, learning, learning.seed + champion.version, _report(lease))
     statistics = add_examples(tuned.networks, empty_statistics(architecture), older, lease.keep)
     rows = held_out_rows(experiences[cut:], replay.read_decisions(loop, experiences[cut:]), reward_range)
     if not rows:

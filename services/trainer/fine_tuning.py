@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from services.trainer.augmentation import drop_modalities, shift_images
 from services.trainer.experiences import PreparedExperience
-from services.trainer.networks import Networks
+from services.trainer.networks import Networks, shrink_and_perturb
 from shared.functional.losses import aleatoric_loss
 from shared.functional.regularization import l2_sp_penalty
 from shared.functional.schedules import cosine_annealing
@@ -23,7 +23,7 @@ from shared.registry.manifest import Architecture
 
 BATCH: Final = 64
 LOSS_WINDOW: Final = 20
-EPOCHS: Final = 30
+EPOCHS: Final = 50
 LEAST_STEPS: Final = 100
 # Share of the learning rate. Attention reads all numbers of all embeddings, so that its logits move by the sum of as
 # many steps: at the full rate it soon looks at one modality alone, and never learns what two say together.
@@ -75,17 +75,19 @@ def examples_of(
     )
 
 
-def fine_tune(start: Networks, examples: Examples, learning: LearningSettings, report: Report) -> FineTuned:
-    """Learns from the start's weights on; the same start, examples and settings give the same weights.
+def fine_tune(
+    champion: Networks, examples: Examples, learning: LearningSettings, seed: int, report: Report
+) -> FineTuned:
+    """Learns from the champion's weights on; the same champion, examples, settings and seed give the same weights.
 
     Raises:
         DivergedError: the loss or a weight went to infinity or is not a number.
     """
-    networks = start.learning()
+    networks = shrink_and_perturb(champion, seed)
     parameters = list(networks.parameters())
-    pretrained = [parameter.detach().clone() for parameter in parameters]
+    pretrained = [parameter.detach() for parameter in champion.parameters()]
     optimizer = torch.optim.AdamW(_groups(networks), weight_decay=0.0, fused=True)
-    generator = Generator().manual_seed(learning.seed)
+    generator = Generator().manual_seed(seed)
     losses: list[float] = []
     steps = steps_for(len(examples), learning.max_steps)
     for step, chosen in enumerate(_minibatches(len(examples), steps, generator)):
@@ -101,8 +103,18 @@ def fine_tune(start: Networks, examples: Examples, learning: LearningSettings, r
         report(step + 1, steps, losses[-1])
     if not all(bool(parameter.isfinite().all()) for parameter in parameters):
         raise DivergedError("a weight is not finite")
+    _settle_unseen(networks, examples)
     recent = losses[-LOSS_WINDOW:]
     return FineTuned(networks.frozen(), sum(recent) / len(recent), len(losses))
+
+
+def _settle_unseen(networks: Networks, examples: Examples) -> None:
+    """Actions without an example begin at the mean of the others: what they have is random, not learned."""
+    seen_K = torch.zeros(networks.q_network.mean.out_features, dtype=torch.bool).index_fill(0, examples.slots, True)
+    with torch.no_grad():
+        for layer in (networks.q_network.mean, networks.q_network.log_variance):
+            layer.weight[~seen_K] = layer.weight[seen_K].mean(0)
+            layer.bias[~seen_K] = layer.bias[seen_K].mean()
 
 
 def steps_for(count: int, most: int) -> int:

@@ -6,7 +6,7 @@ Shapes: N rows, S state, K slots (one an action, or one that all actions share).
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from shared.networks.multimodal_encoder import MultimodalEncoder
 from shared.networks.parts import build_encoder, build_fusion, build_q_network
 from shared.networks.q_network import QNetwork, QValues
 from shared.registry.manifest import Architecture
+
+# Share of the learned weights that a fine-tune starts from; the rest is random.
+SHRINK: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,19 @@ def warm_start(champion: Networks, architecture: Architecture, seed: int) -> Net
     _keep_what_fits(champion.q_network.body, started.q_network.body)
     _keep_slots(champion, started)
     return started
+
+
+def shrink_and_perturb(networks: Networks, seed: int) -> Networks:
+    """A copy part of the way back to random weights, ready to learn.
+
+    What the first few experiences taught would else stand in the way of what more of them show (Ash and Adams 2020,
+    On Warm-Starting Neural Network Training).
+    """
+    perturbed = Networks.seeded(networks.architecture, seed).learning()
+    with torch.no_grad():
+        for parameter, learned in zip(perturbed.parameters(), networks.parameters(), strict=True):
+            parameter.lerp_(learned, SHRINK)
+    return perturbed
 
 
 def _keep_encoders(old: Networks, new: Networks) -> None:

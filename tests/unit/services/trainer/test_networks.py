@@ -1,6 +1,6 @@
 import torch
 
-from services.trainer.networks import Networks, warm_start
+from services.trainer.networks import SHRINK, Networks, shrink_and_perturb, warm_start
 from shared.loop_settings import LoopSettings
 from shared.registry.manifest import Architecture
 
@@ -77,3 +77,13 @@ def test_learning_leaves_the_champion_alone() -> None:
     assert champion.q_network.mean.weight.any()
     assert all(parameter.requires_grad for parameter in learning.parameters())
     assert not any(parameter.requires_grad for parameter in champion.parameters())
+
+
+def test_a_fine_tune_starts_between_the_champion_and_random_weights() -> None:
+    champion = trained(architecture({"title": TEXT}, ["a"])).frozen()
+    random = Networks.seeded(champion.architecture, seed=3)
+    for mixed, learned, seeded in zip(
+        shrink_and_perturb(champion, seed=3).parameters(), champion.parameters(), random.parameters(), strict=True
+    ):
+        assert torch.allclose(mixed, SHRINK * learned + (1 - SHRINK) * seeded, atol=1e-6)
+        assert mixed.requires_grad
