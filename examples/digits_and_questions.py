@@ -104,6 +104,8 @@ def main() -> None:
 def platform(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """The whole platform as a child of this process, with its state in a folder of its own."""
     environment = os.environ | {"REWARDLOOP_HOME": str(home)}
+    # The key is read from the state folder, where it stands unless the platform is given one.
+    environment.pop("REWARDLOOP_BOOTSTRAP_KEY", None)
     process = subprocess.Popen([sys.executable, "-m", "services", "up"], env=environment)
     try:
         yield process, f"http://127.0.0.1:{os.environ.get('REWARDLOOP_PORT', '8000')}"

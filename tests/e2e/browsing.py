@@ -15,16 +15,6 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import free_port, until
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 REFRESH = 0.2
 # The supervisor kills what has not ended by then.
 STOP_SECONDS = 6

@@ -1,6 +1,7 @@
 """The whole platform, started as a user starts it, on a state folder and ports of its own."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,8 +13,19 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 KEY = "e2e-" + "k" * 40
+CHROMIUM_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def until(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
@@ -98,3 +110,14 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
     platform.start()
     yield platform
     platform.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    program = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium on the path: `make browser` installs one")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()

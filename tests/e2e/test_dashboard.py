@@ -1,7 +1,6 @@
 """The dashboard in a real Chromium, in front of a gateway that answers from memory."""
 
 import re
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,9 +10,9 @@ import httpx
 import psutil
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.browsing import FLAGS, Dashboard, Scheme, Visitor
+from tests.e2e.browsing import Dashboard, Scheme, Visitor
 from tests.e2e.conftest import free_port, until
 from tests.unit.services.dashboard.fake_gateway import DECIDE_KEY, KEY, LOOP_ID, FakeGateway
 
@@ -50,17 +49,6 @@ def dashboard(fake_server: tuple[FakeGateway, int], tmp_path_factory: pytest.Tem
     dashboard = Dashboard(tmp_path_factory.mktemp("dashboard") / "state", fake_server[1])
     with dashboard.running():
         yield dashboard
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
-    if program is None:
-        pytest.skip("no Chromium on the path: `make browser` installs one")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
