@@ -25,7 +25,7 @@ class JoinedRow:
 
 @dataclass(frozen=True, slots=True)
 class LearningRecord:
-    """What decides whether a loop's next fine-tune is due; `last_started_at` is None before the first one."""
+    """What decides whether a loop's next fine-tune is due; `last_started_at` is that of any run, version 1's too."""
 
     last_sequence: int
     covered_sequence: int
@@ -66,11 +66,9 @@ def read_learning_record(session: Session, tenant: str, loop_id: str) -> Learnin
     covered = session.scalar(
         select(func.max(versions.covers_sequence)).where(versions.tenant == tenant, versions.loop_id == loop_id)
     )
-    fine_tunes = select(func.max(runs.started_at)).where(
-        runs.tenant == tenant, runs.loop_id == loop_id, runs.kind == "fine_tune"
-    )
+    started = select(func.max(runs.started_at)).where(runs.tenant == tenant, runs.loop_id == loop_id)
     open_run = select(runs.training_run_id).where(
         runs.tenant == tenant, runs.loop_id == loop_id, runs.status.in_(("queued", "running"))
     )
     under_way = session.scalar(open_run.limit(1)) is not None
-    return LearningRecord(last_sequence, covered or 0, session.scalar(fine_tunes), under_way)
+    return LearningRecord(last_sequence, covered or 0, session.scalar(started), under_way)

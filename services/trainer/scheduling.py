@@ -23,7 +23,7 @@ def schedule(session: Session, now: int) -> list[RunRef]:
 
 
 def is_due(record: LearningRecord, learning: LearningSettings, now: int) -> bool:
-    """Enough new experiences, the interval since the last fine-tune began, and none on its way."""
+    """Enough new experiences, the interval since the last run began, and none on its way."""
     interval = learning.interval // timedelta(microseconds=1)
     rested = record.last_started_at is None or now - record.last_started_at >= interval
     return (

@@ -42,6 +42,7 @@ def test_a_loop_is_fine_tuned_once_it_is_due_and_not_again_until_more_is_new(wor
     bandit.add_experiences(workplace.engine, 99)
     assert tick(workplace, 10 * MINUTE) == []
     bandit.add_experiences(workplace.engine, 1)
+    assert tick(workplace, 4 * MINUTE) == [], "too soon after version 1"
     (ref,) = tick(workplace, 10 * MINUTE)
     assert tick(workplace, 10 * MINUTE) == []
     assert workplace.do(ref).version == 2
