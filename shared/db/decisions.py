@@ -201,8 +201,9 @@ def _read_experience(session: Session, decision: DecisionRow) -> StoredExperienc
     return None if row is None else _experience(row)
 
 
-def _experience(row: ExperienceRow) -> StoredExperience:
-    experience = Experience(
+def experience_of(row: ExperienceRow) -> Experience:
+    """An experience as its row has it: without a state."""
+    return Experience(
         tenant=row.tenant,
         loop_id=row.loop_id,
         sequence=row.sequence,
@@ -213,4 +214,8 @@ def _experience(row: ExperienceRow) -> StoredExperience:
         reward=row.reward,
         model_version=row.model_version,
     )
-    return StoredExperience(experience, row.closed_at, "timeout" if row.closed_by == "timeout" else "feedback")
+
+
+def _experience(row: ExperienceRow) -> StoredExperience:
+    closed_by: ClosedBy = "timeout" if row.closed_by == "timeout" else "feedback"
+    return StoredExperience(experience_of(row), row.closed_at, closed_by)

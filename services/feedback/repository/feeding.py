@@ -7,6 +7,7 @@ from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from shared import wire
+from shared.db.decisions import experience_of
 from shared.db.dialects import insert_on_conflict
 from shared.db.tables import ConsumerOffsetRow, DecisionRow, ExperienceRow, LoopRow, ModelAliasRow, ModelVersionRow
 from shared.domain import Decision, Experience, ModelRef
@@ -77,19 +78,4 @@ def set_fed(session: Session, version: VersionBehind, sequence: int) -> None:
     insert = insert_on_conflict(session, ConsumerOffsetRow).values(**key, offset=sequence, epoch=0)
     session.execute(
         insert.on_conflict_do_update(index_elements=["consumer", "topic", "partition"], set_={"offset": sequence})
-    )
-
-
-def experience_of(row: ExperienceRow) -> Experience:
-    """An experience without a state."""
-    return Experience(
-        tenant=row.tenant,
-        loop_id=row.loop_id,
-        sequence=row.sequence,
-        decision_id=row.decision_id,
-        decided_at=row.decided_at,
-        action_id=row.action_id,
-        probability=row.probability,
-        reward=row.reward,
-        model_version=row.model_version,
     )

@@ -6,9 +6,9 @@ from typing import Final
 from sqlalchemy import and_, select, update
 from sqlalchemy.orm import Session
 
-from services.feedback.repository.feeding import experience_of
 from services.feedback.windows import LoopKey
 from shared import wire
+from shared.db.decisions import experience_of
 from shared.db.dialects import table_of
 from shared.db.tables import DecisionRow, ExperienceRow, LoopRow
 from shared.domain import Experience
