@@ -27,7 +27,7 @@ demo: install ## Drive a real product's traffic through the platform and watch i
 	@exec $(BIN)/python -m examples.digits_and_questions $(if $(KEEP),--keep)
 
 test: install-dev browser check ## Checks and all tests: unit, contract, integration, e2e, architecture
-	$(BIN)/pytest -n 2 tests/unit tests/contract tests/architecture
+	$(BIN)/pytest -n 2 tests/unit tests/contract
 	$(BIN)/pytest tests/integration tests/e2e
 
 test-full: test ## What takes longer as well: learning figures, long streams

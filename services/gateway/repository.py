@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
@@ -107,12 +107,18 @@ def read_audit(session: Session, tenant: str, limit: int, before: str | None) ->
 def read_decided(session: Session, keys: Collection[DecisionKey]) -> dict[DecisionKey, Decision]:
     """Of these decisions, those that the joiner has written."""
     of = DecisionRow
-    query = select(of.tenant, of.loop_id, of.decision_id, of.payload).where(
-        tuple_(of.tenant, of.loop_id, of.decision_id).in_(keys)
-    )
+    ids: dict[LoopKey, list[str]] = {}
+    for tenant, loop_id, decision_id in keys:
+        ids.setdefault((tenant, loop_id), []).append(decision_id)
+    # A loop at a time: SQLite would answer a list of whole keys by reading the whole table.
     return {
         (tenant, loop_id, decision_id): wire.decision_from_pb(events_pb2.DecisionMade.FromString(payload))
-        for tenant, loop_id, decision_id, payload in session.execute(query)
+        for (tenant, loop_id), of_loop in ids.items()
+        for decision_id, payload in session.execute(
+            select(of.decision_id, of.payload).where(
+                of.tenant == tenant, of.loop_id == loop_id, of.decision_id.in_(of_loop)
+            )
+        )
     }
 
 
