@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from services.trainer.experiences import PreparedExperience, Replay
-from services.trainer.fine_tuning import Report, examples_of, fine_tune
+from services.trainer.fine_tuning import DivergedError, Report, examples_of, fine_tune
 from services.trainer.gate import Verdict, judge
 from services.trainer.heads import add_examples
 from services.trainer.leasing import Lease
@@ -50,7 +50,7 @@ def fine_tuned_candidate(
 
     Raises:
         NothingToLearnError: there are too few experiences, or none to judge by.
-        DivergedError: the loss or a weight is not finite.
+        DivergedError: a loss, a weight or the head's sums are not finite.
         LeaseLostError: another worker has the run.
     """
     architecture, learning = Architecture.of(loop.settings), loop.settings.learning
@@ -63,15 +63,17 @@ def fine_tuned_candidate(
     start = warm_start(serving, architecture, learning.seed)
     tuned = fine_tune(start, older, learning, learning.seed + champion.version, _report(lease))
     statistics = add_examples(tuned.networks, empty_statistics(architecture), older, lease.keep)
+    newest = examples_of(experiences[cut:], architecture, reward_range)
+    completed = add_examples(tuned.networks, statistics, newest, lease.keep)
+    _refuse_infinite(completed)
     rows = held_out_rows(experiences[cut:], replay.read_decisions(loop, experiences[cut:]), reward_range)
     if not rows:
         raise NothingToLearnError("none of the newest experiences can be scored")
     served = [one for one in experiences[:cut] if one.row.sequence <= champion.covers_sequence]
     verdict = _judge(loop, (tuned.networks, statistics), serving, served, rows, lease)
-    newest = examples_of(experiences[cut:], architecture, reward_range)
     return Candidate(
         networks=tuned.networks,
-        statistics=add_examples(tuned.networks, statistics, newest, lease.keep),
+        statistics=completed,
         parent=champion.version,
         covers_sequence=experiences[-1].row.sequence,
         metrics={"training_loss": tuned.loss, "steps": float(tuned.steps), "gate": verdict.finding, **verdict.figures},
@@ -109,6 +111,11 @@ def _judge(
     exploration = loop.settings.exploration
     ours = score(*candidate, rows, exploration, lease.keep)
     return judge(ours, score(champion, statistics, rows, exploration, lease.keep), rows)
+
+
+def _refuse_infinite(statistics: HeadStatistics) -> None:
+    if not all(bool(tensor.isfinite().all()) for tensor in statistics.tensors().values()):
+        raise DivergedError("the loss of a held-out experience is not finite")
 
 
 def _report(lease: Lease) -> Report:

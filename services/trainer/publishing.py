@@ -47,7 +47,7 @@ class Publisher:
     event_log: EventLog
     clock: Clock
 
-    def publish(self, loop: Loop, run: TrainingRun, candidate: Candidate, lease: Lease) -> ModelVersion:
+    def publish(self, run: TrainingRun, loop: Loop, candidate: Candidate, lease: Lease) -> ModelVersion:
         """The registered version, with the run ended; the champion from now on if the candidate takes over.
 
         Raises:

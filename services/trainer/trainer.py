@@ -56,7 +56,7 @@ class Trainer:
         logger = log.bind(loop_id=ref.loop_id, training_run_id=ref.training_run_id, kind=run.kind)
         logger.info("run_started")
         try:
-            self._do(run, lease)
+            self.publisher.publish(run, *self._candidate(run, lease), lease)
         except LeaseLostError:
             logger.warning("run_lost")
         except NothingToLearnError as reason:
@@ -69,10 +69,6 @@ class Trainer:
             self._finish(lease, "failed", "an unexpected error; the trainer's log tells more")
         else:
             logger.info("run_finished")
-
-    def _do(self, run: TrainingRun, lease: Lease) -> None:
-        loop, candidate = self._candidate(run, lease)
-        self.publisher.publish(loop, run, candidate, lease)
 
     def _candidate(self, run: TrainingRun, lease: Lease) -> tuple[Loop, Candidate]:
         self._wait_for_joiner(run, lease)

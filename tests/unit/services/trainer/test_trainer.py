@@ -119,12 +119,14 @@ def test_too_few_experiences_are_skipped(workplace: Workplace) -> None:
     assert (run.status, run.version, run.detail) == ("skipped", None, "5 experiences are too few")
 
 
-@pytest.mark.parametrize("reward", [float("inf"), 1e300])
-def test_rewards_beyond_all_bounds_fail_the_run_and_publish_nothing(workplace: Workplace, reward: float) -> None:
+@pytest.mark.parametrize(("reward", "sequence"), [(float("inf"), 7), (1e300, 7), (1e300, 95)])
+def test_rewards_beyond_all_bounds_fail_the_run_and_publish_nothing(
+    workplace: Workplace, reward: float, sequence: int
+) -> None:
     initialise(workplace)
     bandit.add_experiences(workplace.engine, 100)
     with write_session(workplace.engine) as session:
-        session.get_one(ExperienceRow, (bandit.TENANT, bandit.LOOP_ID, 7)).reward = reward
+        session.get_one(ExperienceRow, (bandit.TENANT, bandit.LOOP_ID, sequence)).reward = reward
     run = workplace.do(bandit.add_run(workplace.engine, "fine_tune"))
     assert run.status == "failed"
     assert run.detail is not None
