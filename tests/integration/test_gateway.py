@@ -51,6 +51,8 @@ class Process:
             "REWARDLOOP_PORT": str(self.port),
             "REWARDLOOP_BOOTSTRAP_KEY": KEY,
             "REWARDLOOP_STAGE_TIMEOUT": "0.5",
+            # No trainer makes a version here.
+            "REWARDLOOP_FIRST_VERSION_TIMEOUT": "0",
             **{f"REWARDLOOP_{stage.upper()}_ADDRESS": self.address for stage in STAGES},
         }
         self._process = subprocess.Popen([sys.executable, "-m", "services.gateway"], env=environment)
