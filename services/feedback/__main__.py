@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -14,6 +13,7 @@ from sqlalchemy import Engine
 from services.feedback.feeding import Feeder
 from services.feedback.joiner import Joiner, LogLostError
 from services.feedback.settings import FeedbackSettings
+from shared.clocks import monotonic, wall
 from shared.db.engine import open_engine
 from shared.db.offsets import FencedError
 from shared.eventlog import EventLog
@@ -67,16 +67,6 @@ def _feeder(engine: Engine, log: EventLog, settings: FeedbackSettings) -> Feeder
         FusionServiceStub(open_blocking_channel(settings.fusion_address)),
         wall,
     )
-
-
-def wall() -> int:
-    """Microseconds since 1970."""
-    return time.time_ns() // 1000
-
-
-def monotonic() -> int:
-    """Microseconds since some moment, at an even pace."""
-    return time.monotonic_ns() // 1000
 
 
 def _comes(signals: SimpleQueue[int], seconds: float) -> bool:

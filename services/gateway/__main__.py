@@ -3,7 +3,6 @@
 import gc
 import os
 import sys
-import time
 from functools import partial
 from typing import Final
 
@@ -15,6 +14,7 @@ from services.gateway.authentication import ensure_bootstrap_key, refuse_to_list
 from services.gateway.model_services import Rpcs, Stage
 from services.gateway.parts import Ports, assemble
 from services.gateway.settings import GatewaySettings
+from shared.clocks import wall
 from shared.db.engine import open_engine, upgrade
 from shared.domain import Clock
 from shared.eventlog.local import LocalEventLog
@@ -34,7 +34,7 @@ def main() -> None:
     settings = GatewaySettings()
     watch_lifeline(lifeline_of(os.environ))
     configure_logging(settings.log_level, "gateway")
-    uvloop.run(serve(settings, lambda: time.time_ns() // 1000))
+    uvloop.run(serve(settings, wall))
 
 
 async def serve(settings: GatewaySettings, clock: Clock) -> None:

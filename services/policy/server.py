@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -14,6 +13,7 @@ from services.policy.deciding import decide, load_version_policy
 from services.policy.learning import OnlineHeads
 from services.policy.settings import PolicySettings
 from shared import wire
+from shared.clocks import wall
 from shared.db.engine import open_engine
 from shared.eventlog.local import LocalEventLog
 from shared.loop_settings import ExplorationSettings
@@ -99,8 +99,3 @@ async def run(settings: PolicySettings, stop: asyncio.Event) -> None:
         learning.start()
         await serve_models(settings.policy_address, SERVICE, add_service, loaded, stop, head_sequence)
         ended.set()
-
-
-def wall() -> int:
-    """Microseconds since 1970."""
-    return time.time_ns() // 1000

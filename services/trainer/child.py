@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import time
 from multiprocessing.process import AuthenticationString  # type: ignore[attr-defined] # the stubs lack it
 from typing import Final
 
@@ -12,6 +11,7 @@ from services.trainer.experiences import Replay
 from services.trainer.publishing import Publisher
 from services.trainer.settings import TrainerSettings
 from services.trainer.trainer import Trainer
+from shared.clocks import wall
 from shared.db.engine import open_engine
 from shared.eventlog.local import LocalEventLog
 from shared.lifeline import lifeline_of, watch_lifeline
@@ -46,8 +46,3 @@ def _allow_children() -> None:
     process = multiprocessing.current_process()
     key = AuthenticationString(process.authkey)
     process._config.update(daemon=False, authkey=key)  # type: ignore[attr-defined] # there is no public way
-
-
-def wall() -> int:
-    """Microseconds since 1970."""
-    return time.time_ns() // 1000

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
+from shared.clocks import wall
 from shared.db.engine import open_engine, read_session, upgrade, write_session
 from shared.db.statistics import LoopStatistics, read_statistics
 from shared.db.tables import DecisionRow, ExperienceRow, FeedbackRow, LoopRow
@@ -25,10 +26,6 @@ from shared.loop_settings import LoopSettings
 from shared.settings import PlatformSettings
 
 LOOP = ("acme", "news")
-
-
-def wall() -> int:
-    return time.time_ns() // 1000
 
 
 def until(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
