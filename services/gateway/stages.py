@@ -109,6 +109,7 @@ def exploration_to_pb(settings: LoopSettings) -> policy_pb2.Exploration:
         strategy=exploration.strategy,
         epsilon=exploration.epsilon,
         temperature=exploration.temperature,
+        scale=exploration.scale,
         floor=exploration.floor,
         reward_low=low,
         reward_high=high,

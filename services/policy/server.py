@@ -75,6 +75,7 @@ def _exploration(message: policy_pb2.Exploration) -> ExplorationSettings:
             "strategy": message.strategy,
             "epsilon": message.epsilon,
             "temperature": message.temperature,
+            "scale": message.scale,
             "floor": message.floor,
         }
     )
