@@ -77,7 +77,7 @@ class RewardSettings(Settings):
 class ExplorationSettings(Settings):
     """How scores become a distribution. Acts within two seconds of a change."""
 
-    strategy: Literal["thompson", "epsilon_greedy", "boltzmann"] = "thompson"
+    strategy: Literal["thompson", "ucb", "squarecb", "epsilon_greedy", "boltzmann"] = "thompson"
     epsilon: float = Field(default=0.1, ge=0, le=1, description="Share of random choices under `epsilon_greedy`.")
     temperature: float = Field(
         default=0.1, gt=0, le=1e6, description="Of `boltzmann`, in units of the reward's range: higher explores more."
@@ -86,7 +86,10 @@ class ExplorationSettings(Settings):
         default=0.3,
         ge=0,
         le=100,
-        description="Of `thompson`: how many of the head's standard deviations it explores by; lower is greedier.",
+        description="Of `thompson` and `ucb`: standard deviations of the head that they explore by; lower is greedier.",
+    )
+    gamma: float = Field(
+        default=100.0, ge=0, le=1e9, description="Of `squarecb`, per the reward's range: higher is greedier."
     )
     floor: float = Field(
         default=0.005,

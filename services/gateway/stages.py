@@ -110,6 +110,7 @@ def exploration_to_pb(settings: LoopSettings) -> policy_pb2.Exploration:
         epsilon=exploration.epsilon,
         temperature=exploration.temperature,
         scale=exploration.scale,
+        gamma=exploration.gamma,
         floor=exploration.floor,
         reward_low=low,
         reward_high=high,

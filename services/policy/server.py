@@ -76,6 +76,7 @@ def _exploration(message: policy_pb2.Exploration) -> ExplorationSettings:
             "epsilon": message.epsilon,
             "temperature": message.temperature,
             "scale": message.scale,
+            "gamma": message.gamma,
             "floor": message.floor,
         }
     )

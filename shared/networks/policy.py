@@ -16,7 +16,9 @@ from torch import Tensor
 from shared.functional.exploration import (
     boltzmann_probabilities,
     epsilon_greedy_probabilities,
+    square_cb_probabilities,
     thompson_probabilities,
+    upper_confidence_probabilities,
     with_floor,
 )
 from shared.loop_settings import ExplorationSettings
@@ -146,12 +148,14 @@ def distribution(
     give the same distribution.
     """
     low, high = reward_range
-    q_BA = (scores.expected_reward - low) / (high - low)
+    q_BA, variance_BA = (scores.expected_reward - low) / (high - low), scores.variance / (high - low) ** 2
     match exploration.strategy:
         case "thompson":
-            probabilities_BA = thompson_probabilities(
-                q_BA, scores.variance * (exploration.scale / (high - low)) ** 2, allowed_BA
-            )
+            probabilities_BA = thompson_probabilities(q_BA, exploration.scale**2 * variance_BA, allowed_BA)
+        case "ucb":
+            probabilities_BA = upper_confidence_probabilities(q_BA, variance_BA, exploration.scale, allowed_BA)
+        case "squarecb":
+            probabilities_BA = square_cb_probabilities(q_BA, exploration.gamma, allowed_BA)
         case "epsilon_greedy":
             probabilities_BA = epsilon_greedy_probabilities(q_BA, exploration.epsilon, allowed_BA)
         case "boltzmann":

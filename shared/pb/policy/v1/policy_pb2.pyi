@@ -25,7 +25,7 @@ class DecideRequest(_message.Message):
     def __init__(self, model: _Optional[_Union[_serving_pb2.ModelRef, _Mapping]] = ..., exploration: _Optional[_Union[Exploration, _Mapping]] = ..., states: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., candidates: _Optional[_Iterable[_Union[Candidates, _Mapping]]] = ..., action_embeddings: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., seeds: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Exploration(_message.Message):
-    __slots__ = ("strategy", "epsilon", "temperature", "floor", "reward_low", "reward_high", "scale")
+    __slots__ = ("strategy", "epsilon", "temperature", "floor", "reward_low", "reward_high", "scale", "gamma")
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     EPSILON_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +33,7 @@ class Exploration(_message.Message):
     REWARD_LOW_FIELD_NUMBER: _ClassVar[int]
     REWARD_HIGH_FIELD_NUMBER: _ClassVar[int]
     SCALE_FIELD_NUMBER: _ClassVar[int]
+    GAMMA_FIELD_NUMBER: _ClassVar[int]
     strategy: str
     epsilon: float
     temperature: float
@@ -40,7 +41,8 @@ class Exploration(_message.Message):
     reward_low: float
     reward_high: float
     scale: float
-    def __init__(self, strategy: _Optional[str] = ..., epsilon: _Optional[float] = ..., temperature: _Optional[float] = ..., floor: _Optional[float] = ..., reward_low: _Optional[float] = ..., reward_high: _Optional[float] = ..., scale: _Optional[float] = ...) -> None: ...
+    gamma: float
+    def __init__(self, strategy: _Optional[str] = ..., epsilon: _Optional[float] = ..., temperature: _Optional[float] = ..., floor: _Optional[float] = ..., reward_low: _Optional[float] = ..., reward_high: _Optional[float] = ..., scale: _Optional[float] = ..., gamma: _Optional[float] = ...) -> None: ...
 
 class Candidates(_message.Message):
     __slots__ = ("action_ids", "excluded")
