@@ -35,7 +35,7 @@ class CorrelationFigures(Part):
     """Whether the taken action follows from something: in [-1, 1], averaged over actions by their share."""
 
     correlation: float | None
-    permuted: float | None = Field(description="The same with the actions permuted at random: what chance alone gives.")
+    permuted: float | None = Field(description="The mean of ten with the actions permuted: what chance alone gives.")
     by_action: dict[str, float | None] = Field(description="Of the twenty most frequent actions.")
 
 

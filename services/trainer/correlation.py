@@ -6,6 +6,7 @@ Shapes: N rows, F features, A actions.
 import math
 from collections import Counter
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Final
 
 import numpy as np
@@ -18,15 +19,26 @@ from shared.loop_report import CorrelationFigures
 
 MOST_ACTIONS: Final = 20
 FOLDS: Final = 5
+# One alone is off by chance as easily as the actions themselves.
+PERMUTATIONS: Final = 10
 
 
 def correlate(action_ids: Sequence[str], features_NF: Tensor, seed: int) -> CorrelationFigures:
-    """Of taken actions [N] with the features that they may follow from; `seed` permutes them and cuts the folds."""
-    generator = np.random.default_rng(seed)
-    taken_N = np.array(action_ids)
-    by_action, correlation = _correlate(taken_N, features_NF.double(), generator)
-    _, permuted = _correlate(generator.permutation(taken_N), features_NF.double(), generator)
-    return CorrelationFigures(correlation=correlation, permuted=permuted, by_action=by_action)
+    """Of taken actions [N] with the features that they may follow from; `seed` cuts the folds and permutes."""
+    generator, taken_N = np.random.default_rng(seed), np.array(action_ids)
+    frequent = [action for action, _ in Counter(action_ids).most_common(MOST_ACTIONS)]
+    chosen_NA = torch.from_numpy(np.stack([taken_N == action for action in frequent], axis=1)).double()
+    folds_N = _folds(taken_N, generator)
+    targets = [chosen_NA, *(chosen_NA[_permutation(folds_N, generator)] for _ in range(PERMUTATIONS))]
+    scores = ridge_scores(features_NF.double(), torch.cat(targets, dim=1), folds_N).chunk(len(targets), dim=1)
+    rho = [_by_action(*pair) for pair in zip(targets, scores, strict=True)]
+    shares_A = chosen_NA.mean(0).tolist()
+    permuted = [one for of in rho[1:] if (one := _average(of, shares_A)) is not None]
+    return CorrelationFigures(
+        correlation=_average(rho[0], shares_A),
+        permuted=fmean(permuted) if permuted else None,
+        by_action={action: None if math.isnan(one) else one for action, one in zip(frequent, rho[0], strict=True)},
+    )
 
 
 def ridge_scores(features_NF: Tensor, targets_NA: Tensor, folds_N: Tensor) -> Tensor:
@@ -47,18 +59,15 @@ def ridge_scores(features_NF: Tensor, targets_NA: Tensor, folds_N: Tensor) -> Te
     return scores_NA
 
 
-def _correlate(
-    taken_N: NDArray[np.str_], features_NF: Tensor, generator: np.random.Generator
-) -> tuple[dict[str, float | None], float | None]:
-    """By action, and averaged by the actions' shares; None where an action or its score is constant."""
-    frequent = [action for action, _ in Counter(taken_N.tolist()).most_common(MOST_ACTIONS)]
-    chosen_NA = torch.from_numpy(np.stack([taken_N == action for action in frequent], axis=1)).double()
-    scores_NA = ridge_scores(features_NF, chosen_NA, _folds(taken_N, generator))
-    rho = [modality_correlation(*columns) for columns in zip(chosen_NA.unbind(1), scores_NA.unbind(1), strict=True)]
-    shares = [0.0 if math.isnan(one) else share for one, share in zip(rho, chosen_NA.mean(0).tolist(), strict=True)]
-    by_action = {action: None if math.isnan(one) else one for action, one in zip(frequent, rho, strict=True)}
-    known = [share * one for share, one in zip(shares, rho, strict=True) if share > 0]
-    return by_action, sum(known) / sum(shares) if known else None
+def _by_action(chosen_NA: Tensor, scores_NA: Tensor) -> list[float]:
+    columns = zip(chosen_NA.unbind(1), scores_NA.unbind(1), strict=True)
+    return [modality_correlation(chosen_N, scores_N) for chosen_N, scores_N in columns]
+
+
+def _average(rho_A: Sequence[float], shares_A: Sequence[float]) -> float | None:
+    """By the actions' shares; None where an action or its score never varies, for all of them."""
+    known = [(one, share) for one, share in zip(rho_A, shares_A, strict=True) if not math.isnan(one)]
+    return sum(one * share for one, share in known) / sum(share for _, share in known) if known else None
 
 
 def _folds(taken_N: NDArray[np.str_], generator: np.random.Generator) -> Tensor:
@@ -67,3 +76,11 @@ def _folds(taken_N: NDArray[np.str_], generator: np.random.Generator) -> Tensor:
     folds_N = np.empty(len(taken_N), np.int64)
     folds_N[order_N] = np.arange(len(taken_N)) % FOLDS
     return torch.from_numpy(folds_N)
+
+
+def _permutation(folds_N: Tensor, generator: np.random.Generator) -> Tensor:
+    """Rows in another order, each within its fold, so that the folds stay as even as they are."""
+    folds = folds_N.numpy()
+    rows_N = np.empty(len(folds), np.int64)
+    rows_N[np.argsort(folds, kind="stable")] = np.lexsort((generator.random(len(folds)), folds))
+    return torch.from_numpy(rows_N)
