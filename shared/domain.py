@@ -94,6 +94,8 @@ class Decision:
     previous_decision_id: str | None = None
     subject_id: str | None = None
     deferred: bool = False
+    # Share of each modality that was used; None where nobody asked for it, or none mattered.
+    modality_importance: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from shared.domain import NAME_PATTERN
 
@@ -21,6 +22,9 @@ Features = Annotated[
 ]
 
 MAX_ACTIONS = 1000
+NOT_A_SEGMENT = PydanticCustomError(
+    "not_a_segment", "A segment is `<modality>.<field>` of one of the loop's tabular modalities"
+)
 
 
 class Settings(BaseModel):
@@ -120,6 +124,20 @@ class LearningSettings(Settings):
     seed: int = Field(default=0, ge=0, lt=2**63, description="Same log, seed and device: the same version.")
 
 
+class FairnessSettings(Settings):
+    """Whether segments are treated alike: selection rate by action and mean reward of each, in the statistics."""
+
+    segments: list[Annotated[str, Field(min_length=3, max_length=321)]] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Fields of tabular modalities, `<modality>.<field>`: each of a field's values is a segment.",
+        examples=[["user.country"]],
+    )
+    min_decisions: int = Field(
+        default=30, ge=2, le=1000, description="Matured decisions that a segment must have to be told; more are surer."
+    )
+
+
 class LoopSettings(Settings):
     """One decision problem. `{"modalities": …}` alone makes a working loop."""
 
@@ -141,6 +159,7 @@ class LoopSettings(Settings):
     fusion: FusionSettings = FusionSettings()
     learning: LearningSettings = LearningSettings()
     learning_mode: Literal["online"] = "online"
+    fairness: FairnessSettings = FairnessSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -159,6 +178,26 @@ class LoopSettings(Settings):
         if len(set(ids)) != len(ids):
             raise ValueError("two `actions` have the same `id`")
         return self
+
+    @model_validator(mode="after")
+    def _segments_are_fields_of_tables(self) -> Self:
+        wrong: list[InitErrorDetails] = [
+            {"type": NOT_A_SEGMENT, "loc": ("fairness", "segments", index), "input": segment}
+            for index, segment in enumerate(self.fairness.segments)
+            if self.segment_field(segment) is None
+        ]
+        if wrong:
+            raise ValidationError.from_exception_data(type(self).__name__, wrong)
+        return self
+
+    def segment_field(self, segment: str) -> tuple[str, str] | None:
+        """Modality and field of `<modality>.<field>`; None where no tabular modality has that name."""
+        tables = [name for name, modality in self.modalities.items() if modality.kind == "tabular"]
+        # Both parts may hold dots: the longest name that fits is meant.
+        for name in sorted(tables, key=len, reverse=True):
+            if segment.startswith(f"{name}.") and len(segment) > len(name) + 1:
+                return name, segment.removeprefix(f"{name}.")
+        return None
 
 
 @dataclass(frozen=True, slots=True)

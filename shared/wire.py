@@ -173,6 +173,7 @@ def decision_to_pb(decision: domain.Decision) -> events_pb2.DecisionMade:
         modalities_used=decision.modalities_used,
         modalities_missing=decision.modalities_missing,
         request_sha256=decision.request_sha256,
+        modality_importance=decision.modality_importance,
     )
 
 
@@ -203,6 +204,7 @@ def decision_from_pb(message: events_pb2.DecisionMade) -> domain.Decision:
         previous_decision_id=message.previous_decision_id if message.HasField("previous_decision_id") else None,
         subject_id=message.subject_id if message.HasField("subject_id") else None,
         deferred=message.deferred,
+        modality_importance=dict(message.modality_importance) or None,
     )
 
 

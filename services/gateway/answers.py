@@ -68,7 +68,10 @@ class DecisionAnswer(Answer):
     modalities_used: list[str]
     modalities_missing: list[str]
     fallback_reason: Literal["no_model_yet", "model_unavailable"] | None
-    modality_importance: dict[str, float] | None
+    modality_importance: dict[str, float] | None = Field(
+        description="Share of each modality in the expected reward of the chosen action; they sum to one. Null where "
+        "`explain` was not asked for, no model version decided, or none of them mattered."
+    )
 
 
 class DecisionBatchAnswer(Answer):

@@ -1,7 +1,7 @@
 """What requests hold. Strict: a number in quotes is a text, and an unknown field is an error."""
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -91,7 +91,9 @@ class DecisionRequest(Body):
     deferred: bool = Field(
         default=False, description="True: the window of the reward starts when the decision is activated."
     )
-    explain: Literal[False] = Field(default=False, description="Modality importance of one decision: not there yet.")
+    explain: bool = Field(
+        default=False, description="True: `modality_importance` says how much each modality had to do with the choice."
+    )
 
 
 class DecisionBatch(Body):

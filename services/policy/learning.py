@@ -120,7 +120,8 @@ def _after(head: Head, experiences: Sequence[Experience]) -> Policy:
         return head.policy
     low, high = head.loaded.manifest.settings.reward.range
     actions = [one.action_embedding for one in readable if one.action_embedding is not None]
-    with torch.inference_mode():
+    # Not inference mode: what it makes has no gradients, and an explanation asks for them.
+    with torch.no_grad():
         return head.policy.learned(
             torch.from_numpy(np.stack([one.state for one in readable if one.state is not None])),
             [one.action_id for one in readable],

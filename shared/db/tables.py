@@ -187,6 +187,22 @@ class ConsumerOffsetRow(Base):
     epoch: Mapped[int]
 
 
+class LoopReportRow(Base):
+    """What the trainer found out about a loop: what its champion looks at, and how fair its choices are."""
+
+    __tablename__ = "loop_reports"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    # The last experience that it covers.
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    model_version: Mapped[int] = mapped_column(primary_key=True)
+    computed_at: Mapped[int]
+    # Of the report's own numbers those that are told over time.
+    correlation: Mapped[float | None]
+    permuted_correlation: Mapped[float | None]
+    report: Mapped[dict[str, object]]
+
+
 class ModelVersionRow(Base):
     __tablename__ = "model_versions"
     tenant: Mapped[str] = mapped_column(primary_key=True)

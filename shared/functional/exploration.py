@@ -98,8 +98,8 @@ def upper_confidence_probabilities(
 ) -> Tensor:
     """The upper confidence bound: [a = argmax μ + c σ].
 
-    Beyond the book (Auer 2002; Li et al. 2010, LinUCB). Actions that tie, rounding apart, share. Without a floor it never
-    draws anything else, so that its logs cannot be evaluated.
+    Beyond the book (Auer 2002; Li et al. 2010, LinUCB). Actions that tie but for rounding share. Without a floor it
+    never draws anything else, so that its logs cannot be evaluated.
 
     Args:
         mean_BA: μ.

@@ -67,3 +67,21 @@ class DecideResponse(_message.Message):
     variances: _tensor_pb2.Tensor
     outcome_variances: _tensor_pb2.Tensor
     def __init__(self, head_sequence: _Optional[int] = ..., drawn: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., probabilities: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., expected_rewards: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., outcome_variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+
+class AttributeRequest(_message.Message):
+    __slots__ = ("model", "states", "action_ids", "action_embeddings")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    ACTION_IDS_FIELD_NUMBER: _ClassVar[int]
+    ACTION_EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    model: _serving_pb2.ModelRef
+    states: _tensor_pb2.Tensor
+    action_ids: _containers.RepeatedScalarFieldContainer[str]
+    action_embeddings: _tensor_pb2.Tensor
+    def __init__(self, model: _Optional[_Union[_serving_pb2.ModelRef, _Mapping]] = ..., states: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., action_ids: _Optional[_Iterable[str]] = ..., action_embeddings: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+
+class AttributeResponse(_message.Message):
+    __slots__ = ("gradients",)
+    GRADIENTS_FIELD_NUMBER: _ClassVar[int]
+    gradients: _tensor_pb2.Tensor
+    def __init__(self, gradients: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...

@@ -120,7 +120,7 @@ DECISIONS = {
     "text for flag": ({"deferred": "yes"}, "invalid-field", "deferred"),
     "not an object": ([1], "invalid-field", None),
     "nothing": (None, "invalid-field", None),
-    "explain": ({"explain": True}, "invalid-field", "explain"),
+    "text for explain": ({"explain": "yes"}, "invalid-field", "explain"),
 }
 
 
