@@ -22,7 +22,7 @@ def draw(*shape: int, seed: int) -> Tensor:
 def case(strategy: str) -> tuple[torch.nn.Module, Tensor, Tensor]:
     architecture = architecture_of(strategy)
     fusion = build_fusion(architecture).eval().requires_grad_(False)
-    embeddings = draw(B, M, architecture.embedding_width, seed=1)
+    embeddings = draw(B, M, architecture.encoded_width, seed=1)
     return fusion, embeddings, draw(B, architecture.state_width, seed=2)
 
 
