@@ -24,7 +24,7 @@ def state_gradients(
     expected = (len(action_ids), architecture.state_width)
     if tuple(states_BS.shape) != expected:
         raise WireError(f"states are {list(states_BS.shape)}, expected {list(expected)}")
-    wanted = (len(action_ids), architecture.embedding_width) if architecture.action_features else None
+    wanted = (len(action_ids), architecture.encoded_width) if architecture.action_features else None
     found = None if action_embeddings_BD is None else tuple(action_embeddings_BD.shape)
     if found != wanted:
         raise WireError(f"action embeddings are {found}, expected {wanted}")

@@ -30,7 +30,7 @@ def inputs(policy: Policy) -> tuple[Tensor, Tensor | None]:
     generator = torch.Generator().manual_seed(5)
     architecture = policy.architecture
     states = torch.randn(3, architecture.state_width, generator=generator)
-    actions = torch.randn(3, architecture.embedding_width, generator=generator)
+    actions = torch.randn(3, architecture.encoded_width, generator=generator)
     return states, actions if architecture.action_features else None
 
 
