@@ -80,7 +80,7 @@ class Feeder:
         return bool(behind)
 
     def _seen(self, version: VersionBehind) -> int:
-        """How far the version has what it lacked; the database is told only where something was fed, or now and then."""
+        """How far the version has what it lacked; the database is behind where nothing was fed."""
         return max(version.fed_sequence, self._looked_through.get(version.manifest_sha256, 0))
 
     def _feed(self, version: VersionBehind) -> None:

@@ -1,7 +1,8 @@
 """The joiner: reads decisions and feedback from the log, joins them, and commits rows and offsets together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import Final
 
 import structlog
@@ -12,12 +13,12 @@ from sqlalchemy.orm import Session
 from services.feedback.intake import Intake, dead_letter_record, happened_at, take_in
 from services.feedback.joining import Join
 from services.feedback.relay import Relay
-from services.feedback.repository import SettingsCache, next_end, read_known, write
+from services.feedback.repository import SettingsCache, next_end, read_judged, read_known, write
 from services.feedback.settings import FeedbackSettings
 from services.feedback.timing import WindowTime
 from shared.db.engine import write_session
 from shared.db.offsets import JOINER, Claim, move_offsets, read_claims, take_over
-from shared.domain import Clock
+from shared.domain import Clock, Feedback
 from shared.eventlog import EventLog, EventLogError
 from shared.events import DEAD_LETTERS, DECISIONS, FEEDBACK
 
@@ -27,6 +28,9 @@ READ_ORDER: Final = (FEEDBACK, DECISIONS)
 MOST_DUE: Final = 500
 FIRST_PAUSE: Final = 0.05
 MOST_DOUBLINGS: Final = 6
+
+# What shared.functional.rewards scores captions with.
+SCORER: Final = "nltk.translate.bleu_score"
 
 Ends = dict[str, dict[int, int]]
 
@@ -86,6 +90,7 @@ class Joiner:
             self._relay.publish()
             return False
         moved, intakes = self._read(ends)
+        _prepare(intakes)
         # Feedback that came in time may still stand in the log: no window closes before all of it was read.
         has_caught_up = all(claim.offset >= ends[claim.topic][claim.partition] for claim in moved)
         with write_session(self._engine) as session:
@@ -133,7 +138,9 @@ class Joiner:
         events = [event for intake in intakes for event, _ in intake.events]
         known = read_known(session, events, due_until, MOST_DUE)
         loops = {(one.tenant, one.loop_id) for one in (*events, *known.windows.values())}
-        join = Join(self._cache.read(session, loops), known)
+        settings = self._cache.read(session, loops)
+        read_judged(session, known, settings)
+        join = Join(settings, known)
         for intake in intakes:
             join.apply(intake)
         if due_until is not None:
@@ -143,3 +150,9 @@ class Joiner:
             self._log.append(DEAD_LETTERS, [dead_letter_record(letter) for letter in join.changes.dead])
         write(session, join.changes, join.windows, self._wall())
         return join
+
+
+def _prepare(intakes: Iterable[Intake]) -> None:
+    """Loads what scores texts while no transaction holds the database: that takes seconds the first time."""
+    if any(isinstance(event, Feedback) and isinstance(event.value, str) for one in intakes for event, _ in one.events):
+        import_module(SCORER)

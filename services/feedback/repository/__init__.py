@@ -3,7 +3,7 @@
 from services.feedback.repository.feeding import VersionBehind, set_fed, versions_behind
 from services.feedback.repository.joined import Joined, read_joined
 from services.feedback.repository.publishing import loops_behind, read_published, set_published
-from services.feedback.repository.reading import SettingsCache, next_end, read_known
+from services.feedback.repository.reading import SettingsCache, next_end, read_judged, read_known
 from services.feedback.repository.writing import write
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "loops_behind",
     "next_end",
     "read_joined",
+    "read_judged",
     "read_known",
     "read_published",
     "set_fed",

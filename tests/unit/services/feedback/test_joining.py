@@ -5,7 +5,8 @@ import pytest
 
 from shared.db.decisions import list_experiences
 from shared.db.engine import read_session
-from shared.domain import Experience
+from shared.domain import Action, Experience, Media
+from shared.functional.rewards import captioning_reward
 from tests.unit.services.feedback.conftest import GRACE, LOOP, SECOND, START, WAIT, Bench
 
 TWO_METRICS = {"reward": {"metrics": {"click": {"weight": 1.0}, "dwell": {"weight": 0.5}}}}
@@ -109,9 +110,82 @@ def test_statistics_are_those_of_the_rows(bench: Bench) -> None:
     assert found.share_closed_by_timeout == sum(closed_by == "timeout" for _, closed_by in rows) / 130 == 0.1
 
 
-def test_a_text_is_kept_and_counts_nothing(bench: Bench) -> None:
+def test_a_text_for_a_metric_without_a_scorer_is_kept_and_does_not_count(bench: Bench) -> None:
     bench.decide()
     bench.feed(value="a red shoe")
     bench.drain()
     assert bench.stored().feedback[0].feedback.value == "a red shoe"
-    assert bench.reward() == 0.0
+    assert bench.reward() is None
+    bench.feed(value=0.5)
+    bench.drain()
+    assert bench.reward() == 0.5
+
+
+CAPTIONS = {"reward": {"metrics": {"caption": {"scorer": {"kind": "captioning"}}}}}
+
+
+def shown(caption: str) -> list[Action]:
+    """The drawn action "b" says something; "a" says little."""
+    return [Action("a", {"caption": "shoe"}), Action("b", {"caption": caption})]
+
+
+def test_a_text_closes_the_window_of_a_scored_metric(bench: Bench) -> None:
+    bench.save_loop(2, **CAPTIONS)
+    bench.decide(actions=shown("a red shoe on white"))
+    bench.feed(metric="caption", value=1.0)
+    bench.drain()
+    assert bench.reward() is None
+    bench.feed(metric="caption", value="a red shoe")
+    bench.drain()
+    assert bench.reward() == captioning_reward("a red shoe on white", ["a red shoe"], 1.0, 0.5, 0.5)
+
+
+def test_texts_of_one_window_are_several_references(bench: Bench) -> None:
+    bench.save_loop(2, **CAPTIONS, close_on_first_feedback=False)
+    bench.decide(actions=shown("a red shoe"), deferred=True)
+    bench.activate(served_action_id="a")
+    bench.drain()
+    bench.start()
+    references = ["one shoe in red", "a shoe"]
+    for reference in references:
+        bench.passes(1)
+        bench.feed(metric="caption", value=reference)
+    bench.drain()
+    bench.passes(WAIT + GRACE + 1)
+    bench.drain()
+    # Of the action that was served, not of the one that was drawn.
+    assert bench.reward() == captioning_reward("shoe", references, 1.0, 0.5, 0.5)
+
+
+def test_a_metric_waits_only_where_its_modality_was_there(bench: Bench) -> None:
+    metrics = {"click": {"weight": 1.0}, "likeness": {"weight": 10.0, "modality": "photo"}}
+    modalities = {"title": {"kind": "text"}, "photo": {"kind": "image"}}
+    bench.save_loop(2, modalities=modalities, reward={"metrics": metrics}, close_on_first_feedback=True)
+    bench.decide("bare")
+    bench.decide("whole", context={"title": "Red shoe", "photo": Media("image/png", "0" * 64)})
+    bench.drain()
+    bench.start()
+    for decision_id in ("bare", "whole"):
+        bench.feed(decision_id, metric="click", value=1.0)
+    bench.drain()
+    assert (bench.reward("bare"), bench.reward("whole")) == (1.0, None)
+    bench.feed("whole", metric="likeness", value=0.5)
+    bench.drain()
+    assert bench.reward("whole") == 6.0
+
+
+def test_a_decision_that_no_metric_can_judge_gets_the_default_reward(bench: Bench) -> None:
+    bench.save_loop(
+        2,
+        modalities={"title": {"kind": "text"}, "photo": {"kind": "image"}},
+        reward={"metrics": {"likeness": {"modality": "photo"}}},
+        default_reward=0.25,
+    )
+    bench.decide(deferred=True)
+    bench.feed(metric="likeness", value=1.0)
+    bench.activate()
+    bench.drain()
+    assert bench.reward() is None
+    bench.passes(WAIT + GRACE + 1)
+    bench.drain()
+    assert bench.reward() == 0.25
