@@ -104,7 +104,7 @@ class StoredFeedback(Answer):
 
 
 class DecisionDetail(DecisionAnswer):
-    """A decision with everything that came of it; `reward` is null until its window closes."""
+    """A decision with everything that came of it."""
 
     decided_at: Moment
     settings_revision: int
@@ -120,8 +120,10 @@ class DecisionDetail(DecisionAnswer):
     served_action_id: str | None
     closes_at: Moment | None
     feedback: list[StoredFeedback]
-    reward: float | None
-    sequence: int | None
+    reward: float | None = Field(
+        description="What the feedback so far comes to, null where nothing has come; final once there is a `sequence`."
+    )
+    sequence: int | None = Field(description="Of the experience; null until the window closes.")
 
 
 class ExperienceAnswer(Answer):

@@ -20,7 +20,14 @@ LOOP = {
         "vector": {"kind": "embedding", "dimension": 3},
     },
     "actions": [{"id": "a"}, {"id": "b"}, {"id": "c"}],
-    "reward": {"metrics": {"click": {"weight": 1.0}, "dwell": {"weight": 0.5}}},
+    "reward": {
+        "metrics": {
+            "click": {"weight": 1.0},
+            "dwell": {"weight": 0.5, "modality": "photo"},
+            "caption": {"scorer": {"kind": "captioning"}},
+        },
+        "range": [0, 1],
+    },
 }
 
 
