@@ -75,6 +75,15 @@ def reads_decision(reward: RewardSettings) -> bool:
     return any(metric.modality is not None or metric.takes_texts for metric in reward.metrics.values())
 
 
+def same_rewards(before: LoopSettings, after: LoopSettings) -> bool:
+    """Whether the same feedback comes to the same reward under both; the reward's range does not matter."""
+    return (before.reward.metrics, before.default_reward, before.reward_aggregation) == (
+        after.reward.metrics,
+        after.default_reward,
+        after.reward_aggregation,
+    )
+
+
 def receive_order(feedback: Feedback) -> tuple[int, str]:
     """Sorts feedback by its time of receipt; events of the same microsecond by their id."""
     return feedback.received_at, feedback.feedback_id

@@ -14,6 +14,7 @@ from services.feedback.intake import Intake, dead_letter_record, happened_at, ta
 from services.feedback.joining import Join
 from services.feedback.relay import Relay
 from services.feedback.repository import SettingsCache, next_end, read_judged, read_known, write
+from services.feedback.restating import Restater
 from services.feedback.settings import FeedbackSettings
 from services.feedback.timing import WindowTime
 from shared.db.engine import write_session
@@ -55,6 +56,7 @@ class Joiner:
         self._wall = wall
         self._time = WindowTime(wall, monotonic)
         self._relay = Relay(engine, log, wall, monotonic)
+        self._restater = Restater(engine, monotonic)
         self._claims: list[Claim] = []
         self._cache = SettingsCache()
         self._next_end: int | None = None
@@ -79,9 +81,15 @@ class Joiner:
                 self._knows_the_tables = False
 
     def step(self) -> bool:
-        """Joins at most a batch of either topic, and closes windows; False where there was nothing to do."""
+        """Joins at most a batch of either topic, closes windows, restates; False where there was nothing to do."""
         if not self._knows_the_tables:
             self._resume()
+        restated = self._restater.step(self._claims, self._cache)
+        if restated is not None:
+            self._relay.publish({restated})
+        return self._join_what_is_there() or restated is not None
+
+    def _join_what_is_there(self) -> bool:
         observed_at = self._time.now()
         ends = {topic: self._log.ends(topic) for topic in READ_ORDER}
         due_until = observed_at - self._grace

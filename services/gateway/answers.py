@@ -130,6 +130,8 @@ class ExperienceAnswer(Answer):
     """A decision joined with its reward; `probability` is null where another action than the drawn one was served."""
 
     sequence: int
+    revision: int = Field(description="Above 1: the reward was defined anew, and computed again from the feedback.")
+    restates_sequence: int | None = Field(description="Of the decision's first experience, where this restates it.")
     decision_id: str
     decided_at: Moment
     closed_at: Moment

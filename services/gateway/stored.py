@@ -61,6 +61,8 @@ def experience_of(row: StoredExperience) -> ExperienceAnswer:
     experience = row.experience
     return ExperienceAnswer(
         sequence=experience.sequence,
+        revision=row.revision,
+        restates_sequence=experience.restates_sequence,
         decision_id=experience.decision_id,
         decided_at=iso(experience.decided_at),
         closed_at=iso(row.closed_at),
