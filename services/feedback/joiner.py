@@ -1,8 +1,7 @@
 """The joiner: reads decisions and feedback from the log, joins them, and commits rows and offsets together."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib import import_module
 from typing import Final
 
 import structlog
@@ -19,7 +18,7 @@ from services.feedback.settings import FeedbackSettings
 from services.feedback.timing import WindowTime
 from shared.db.engine import write_session
 from shared.db.offsets import JOINER, Claim, move_offsets, read_claims, take_over
-from shared.domain import Clock, Feedback
+from shared.domain import Clock
 from shared.eventlog import EventLog, EventLogError
 from shared.events import DEAD_LETTERS, DECISIONS, FEEDBACK
 
@@ -29,9 +28,6 @@ READ_ORDER: Final = (FEEDBACK, DECISIONS)
 MOST_DUE: Final = 500
 FIRST_PAUSE: Final = 0.05
 MOST_DOUBLINGS: Final = 6
-
-# What shared.functional.rewards scores captions with.
-SCORER: Final = "nltk.translate.bleu_score"
 
 Ends = dict[str, dict[int, int]]
 
@@ -98,7 +94,6 @@ class Joiner:
             self._relay.publish()
             return False
         moved, intakes = self._read(ends)
-        _prepare(intakes)
         # Feedback that came in time may still stand in the log: no window closes before all of it was read.
         has_caught_up = all(claim.offset >= ends[claim.topic][claim.partition] for claim in moved)
         with write_session(self._engine) as session:
@@ -158,9 +153,3 @@ class Joiner:
             self._log.append(DEAD_LETTERS, [dead_letter_record(letter) for letter in join.changes.dead])
         write(session, join.changes, join.windows, self._wall())
         return join
-
-
-def _prepare(intakes: Iterable[Intake]) -> None:
-    """Loads what scores texts while no transaction holds the database: that takes seconds the first time."""
-    if any(isinstance(event, Feedback) and isinstance(event.value, str) for one in intakes for event, _ in one.events):
-        import_module(SCORER)

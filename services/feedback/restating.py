@@ -62,9 +62,9 @@ class Restater:
 
 
 def _restate(session: Session, loop: LoopKey, cache: SettingsCache) -> None:
-    row = read_restatement(session, loop)
     settings = cache.read(session, [loop]).get(loop)
-    if row is None or settings is None:
+    row = None if settings is None else read_restatement(session, loop)
+    if settings is None or row is None:
         return
     batch = read_restatable(session, row, BATCH, reads_decision(settings.reward))
     rewards = [joined_reward(settings, one.feedback, one.decision, one.served_action_id) for one in batch]

@@ -44,10 +44,10 @@ def read_experiences(session: Session, tenant: str, loop_id: str, limit: int) ->
     query = (
         select(first_sequence, of.sequence, of.decision_id, of.action_id, of.probability, of.reward)
         .where(of.tenant == tenant, of.loop_id == loop_id, ~of.superseded)
-        .order_by(first_sequence.desc())
+        .order_by(of.sequence.desc())
         .limit(limit)
     )
-    return [JoinedRow(*row) for row in session.execute(query)][::-1]
+    return sorted((JoinedRow(*row) for row in session.execute(query)), key=lambda row: row.first_sequence)
 
 
 def read_decisions(session: Session, tenant: str, loop_id: str, decision_ids: Sequence[str]) -> dict[str, Decision]:

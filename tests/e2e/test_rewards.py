@@ -116,6 +116,28 @@ def test_an_open_window_shows_its_texts_and_what_they_come_to(http: httpx.Client
         assert now["reward"] == (None if expected is None else pytest.approx(expected))
 
 
+def test_a_reward_that_is_defined_anew_restates_what_is_joined(http: httpx.Client) -> None:
+    metrics = {"words": {"weight": 1.0}, "stars": {"weight": 2.0}}
+    put(http, "restated", reward={"metrics": metrics, "range": [0, 9]}, close_on_first_feedback=True)
+    decided = [decide(http, "restated", {"title": "x"}) for _ in range(3)]
+    for stars, decision_id in enumerate(decided):
+        tell(http, "restated", decision_id, words=1, stars=stars)
+    assert [joined(http, "restated", decision_id) for decision_id in decided] == [1, 3, 5]
+    metrics = {"words": {"weight": 1.0}, "stars": {"weight": 4.0}}
+    put(http, "restated", reward={"metrics": metrics, "range": [0, 9]}, close_on_first_feedback=True)
+    until(lambda: product.statistics(http, "restated")["restated"] == 2, "two rewards are restated", 30)
+    assert [joined(http, "restated", decision_id) for decision_id in decided] == [1, 5, 9]
+    now = product.statistics(http, "restated")
+    assert (now["experiences"], now["reward"]["mean"]) == (3, 5.0)
+    items = http.get("/v1/loops/restated/experiences").raise_for_status().json()["items"]
+    assert [(one["sequence"], one["revision"], one["restates_sequence"]) for one in items] == [
+        (5, 2, 3),
+        (4, 2, 2),
+        (1, 1, None),
+    ]
+    until(lambda: product.statistics(http, "restated")["head_sequence"] == 5, "the head has learned of it", 30)
+
+
 def test_what_a_metric_does_not_take_is_refused_with_its_field(http: httpx.Client) -> None:
     metrics = {"caption": {"scorer": {"kind": "captioning"}}, "click": {}}
     put(http, "strict", reward={"metrics": metrics})
