@@ -127,6 +127,9 @@ class Feedback:
 class Experience:
     """A decision joined with its reward; `sequence` has no gaps within a loop.
 
+    A restatement has a sequence of its own: `restates_sequence` is that of the decision's first experience, and
+    `previous_reward` the reward that this one takes the place of.
+
     `probability` is None where another action than the drawn one was served. `state` [S] and `action_embedding` [G],
     where the version reads actions' features, are of `model_version`.
     """
@@ -142,6 +145,8 @@ class Experience:
     model_version: int | None = None
     state: Floats | None = None
     action_embedding: Floats | None = None
+    restates_sequence: int | None = None
+    previous_reward: float | None = None
 
 
 Alias = Literal["champion", "challenger", "shadow", "canary"]

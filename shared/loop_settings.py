@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from shared.domain import NAME_PATTERN
 
@@ -22,9 +22,6 @@ Features = Annotated[
 ]
 
 MAX_ACTIONS = 1000
-NOT_A_SEGMENT = PydanticCustomError(
-    "not_a_segment", "A segment is `<modality>.<field>` of one of the loop's tabular modalities"
-)
 
 
 class Settings(BaseModel):
@@ -55,20 +52,68 @@ class ActionSettings(Settings):
     features: Features | None = Field(default=None, description="What is known of the action: numbers, words, flags.")
 
 
+class CaptioningSettings(Settings):
+    """Equation 16: α · BLEU + β · Detail - γ · Length of the served action's caption.
+
+    A text that comes as feedback is a reference caption; several of them in one window are several references
+    (`close_on_first_feedback: false` waits for them). Each term lies in [0, 1], so the score lies in [-γ, α + β].
+    """
+
+    kind: Literal["captioning"]
+    alpha: float = Field(default=1.0, ge=0, le=1e6, description="α, weight of being right (BLEU).")
+    beta: float = Field(default=0.5, ge=0, le=1e6, description="β, weight of saying much (Detail).")
+    gamma: float = Field(default=0.5, ge=0, le=1e6, description="γ, weight of not saying too much (Length).")
+    caption_feature: str = Field(
+        default="caption",
+        min_length=1,
+        max_length=256,
+        description="The action's feature that holds the caption; the action's id where it has none.",
+    )
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Least and greatest score."""
+        return -self.gamma, self.alpha + self.beta
+
+
 class MetricSettings(Settings):
     """One kind of feedback and its share in the reward."""
 
     weight: Amount = Field(default=1.0, description="Factor of the metric in the reward; negative for costs.")
+    modality: Name | None = Field(
+        default=None,
+        description="The modality that the metric judges: it is left out where the context lacked that modality.",
+    )
+    scorer: CaptioningSettings | None = Field(
+        default=None, description="Turns texts into a number: the metric then takes texts only. Null: numbers only."
+    )
+
+    @property
+    def takes_texts(self) -> bool:
+        return self.scorer is not None
+
+
+def _expected_range(reward: dict[str, Any]) -> tuple[float, float]:
+    """What scored metrics can come to, with numbers taken as 0 to 1; [0, 1] where no metric is scored."""
+    metrics: list[MetricSettings] = list(reward.get("metrics", {}).values())
+    if not any(metric.takes_texts for metric in metrics):
+        return 0.0, 1.0
+    bounds = [(metric.weight, metric.scorer.bounds if metric.scorer else (0.0, 1.0)) for metric in metrics]
+    ends = [sorted((weight * low, weight * high)) for weight, (low, high) in bounds]
+    low, high = sum(low for low, _ in ends), sum(high for _, high in ends)
+    return max(low, -MAX_AMOUNT), min(high, MAX_AMOUNT)
 
 
 class RewardSettings(Settings):
-    """How feedback becomes a reward."""
+    """How feedback becomes a reward: the sum over metrics of weight times value (equation 10)."""
 
     metrics: dict[Name, MetricSettings] = Field(
         default_factory=lambda: {"reward": MetricSettings()}, min_length=1, max_length=32
     )
     range: tuple[Amount, Amount] = Field(
-        default=(0.0, 1.0), description="Least and greatest reward that is expected: scores are standardised by it."
+        default_factory=_expected_range,
+        description="Least and greatest reward that is expected: scores are standardised by it, rewards are not cut. "
+        "Default: [0, 1]; with scored metrics what the sum of weights times scores can come to.",
     )
 
     @model_validator(mode="after")
@@ -138,6 +183,12 @@ class FairnessSettings(Settings):
     )
 
 
+def _fault(at: tuple[str | int, ...], value: object, message: str) -> ValidationError:
+    """An error that names its field, for what one field cannot know of another."""
+    error = PydanticCustomError("value_error", "{message}", {"message": message})
+    return ValidationError.from_exception_data("LoopSettings", [{"type": error, "loc": at, "input": value}])
+
+
 class LoopSettings(Settings):
     """One decision problem. `{"modalities": …}` alone makes a working loop."""
 
@@ -173,6 +224,15 @@ class LoopSettings(Settings):
         return body | {"close_on_first_feedback": one_metric and earliest}
 
     @model_validator(mode="after")
+    def _metrics_judge_known_modalities(self) -> Self:
+        known = ", ".join(sorted(self.modalities))
+        for name, metric in self.reward.metrics.items():
+            if metric.modality is not None and metric.modality not in self.modalities:
+                at = ("reward", "metrics", name, "modality")
+                raise _fault(at, metric.modality, f"The loop has no such modality; it has {known}")
+        return self
+
+    @model_validator(mode="after")
     def _action_ids_are_unique(self) -> Self:
         ids = [action.id for action in self.actions]
         if len(set(ids)) != len(ids):
@@ -181,13 +241,10 @@ class LoopSettings(Settings):
 
     @model_validator(mode="after")
     def _segments_are_fields_of_tables(self) -> Self:
-        wrong: list[InitErrorDetails] = [
-            {"type": NOT_A_SEGMENT, "loc": ("fairness", "segments", index), "input": segment}
-            for index, segment in enumerate(self.fairness.segments)
-            if self.segment_field(segment) is None
-        ]
-        if wrong:
-            raise ValidationError.from_exception_data(type(self).__name__, wrong)
+        for index, segment in enumerate(self.fairness.segments):
+            if self.segment_field(segment) is None:
+                message = "A segment is `<modality>.<field>` of one of the loop's tabular modalities"
+                raise _fault(("fairness", "segments", index), segment, message)
         return self
 
     def segment_field(self, segment: str) -> tuple[str, str] | None:

@@ -107,7 +107,7 @@ class StoredFeedback(Answer):
 
 
 class DecisionDetail(DecisionAnswer):
-    """A decision with everything that came of it; `reward` is null until its window closes."""
+    """A decision with everything that came of it."""
 
     decided_at: Moment
     settings_revision: int
@@ -123,14 +123,18 @@ class DecisionDetail(DecisionAnswer):
     served_action_id: str | None
     closes_at: Moment | None
     feedback: list[StoredFeedback]
-    reward: float | None
-    sequence: int | None
+    reward: float | None = Field(
+        description="What the feedback so far comes to, null where nothing has come; final once there is a `sequence`."
+    )
+    sequence: int | None = Field(description="Of the experience; null until the window closes.")
 
 
 class ExperienceAnswer(Answer):
     """A decision joined with its reward; `probability` is null where another action than the drawn one was served."""
 
     sequence: int
+    revision: int = Field(description="Above 1: the reward was defined anew, and computed again from the feedback.")
+    restates_sequence: int | None = Field(description="Of the decision's first experience, where this restates it.")
     decision_id: str
     decided_at: Moment
     closed_at: Moment

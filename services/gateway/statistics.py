@@ -79,6 +79,7 @@ class StatisticsAnswer(Answer):
     conflicting_decisions: int
     duplicate_feedback: int
     duplicate_activations: int
+    restated: int = Field(description="Rewards that were computed anew because the loop's reward was defined anew.")
     dead_letters: int
     head_sequence: int = Field(description="The last experience that the version which decides now has learned.")
     joiner_lag: dict[str, int] = Field(description="Events of each topic, of all loops, that the joiner has not read.")
@@ -151,7 +152,7 @@ def _bucket(bucket: statistics.RewardBucket) -> RewardBucket:
     return RewardBucket(
         first_sequence=bucket.first_sequence,
         last_sequence=bucket.last_sequence,
-        count=bucket.last_sequence - bucket.first_sequence + 1,
+        count=bucket.experiences,
         mean=bucket.mean_reward,
         last_decided_at=iso(bucket.last_decided_at),
         model_version=version_name(bucket.model_version),

@@ -69,13 +69,13 @@ def fine_tuned_candidate(
     rows = held_out_rows(experiences[cut:], replay.read_decisions(loop, experiences[cut:]), reward_range)
     if not rows:
         raise NothingToLearnError("none of the newest experiences can be scored")
-    served = [one for one in experiences[:cut] if one.row.sequence <= champion.covers_sequence]
+    served = [one for one in experiences[:cut] if one.row.first_sequence <= champion.covers_sequence]
     verdict = _judge(loop, (tuned.networks, statistics), serving, served, rows, lease)
     return Candidate(
         networks=tuned.networks,
         statistics=completed,
         parent=champion.version,
-        covers_sequence=experiences[-1].row.sequence,
+        covers_sequence=max(one.row.sequence for one in experiences),
         metrics={"training_loss": tuned.loss, "steps": float(tuned.steps), "gate": verdict.finding, **verdict.figures},
         takes_over=verdict.takes_over,
         detail=verdict.detail,

@@ -131,8 +131,28 @@ class ExperienceRow(Base):
     probability: Mapped[float | None]
     reward: Mapped[float]
     model_version: Mapped[int | None]
+    # 1, and one more with each restatement of the decision's reward.
+    revision: Mapped[int] = mapped_column(default=1)
+    # A later revision counts in its place.
+    superseded: Mapped[bool] = mapped_column(default=False)
+    # Of a restatement: the sequence of the first revision, and the reward that this one takes the place of.
+    restates_sequence: Mapped[int | None]
+    previous_reward: Mapped[float | None]
 
-    __table_args__ = (Index(None, "tenant", "loop_id", "decision_id", unique=True),)
+    __table_args__ = (Index(None, "tenant", "loop_id", "decision_id", "revision", unique=True),)
+
+
+class RestatementRow(Base):
+    """A loop whose reward was defined anew: its experiences are to be restated."""
+
+    __tablename__ = "restatements"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    # The revision that asked for it.
+    settings_revision: Mapped[int]
+    # The last sequence that was looked at, and the last one to look at: null until the joiner begins.
+    done_sequence: Mapped[int] = mapped_column(default=0)
+    until_sequence: Mapped[int | None]
 
 
 class DeadLetterRow(Base):

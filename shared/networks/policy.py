@@ -88,11 +88,17 @@ class Policy:
         self._posterior = posterior(statistics, self._prior_mean)
 
     def learned(
-        self, states_NS: Tensor, action_ids: Sequence[str], action_embeddings_NE: Tensor | None, rewards_N: Tensor
+        self,
+        states_NS: Tensor,
+        action_ids: Sequence[str],
+        action_embeddings_NE: Tensor | None,
+        rewards_N: Tensor,
+        previous_N: Tensor | None = None,
     ) -> Self:
         """The policy after N more experiences, with standardised rewards; this one stays as it is.
 
-        An action without a slot of its own teaches nothing, unless all actions share one.
+        An action without a slot of its own teaches nothing, unless all actions share one. With `previous_N` they are
+        experiences that it has learned, with rewards in place of the previous ones.
         """
         inputs_NI, known_N, slots_N = states_NS, list(range(len(action_ids))), [0] * len(action_ids)
         if self.architecture.action_features:
@@ -103,9 +109,13 @@ class Policy:
             slots_N = [self._slots[action_ids[row]] for row in known_N]
         features_NF = self._q_network(inputs_NI[known_N].double()).features
         after = copy.copy(self)
-        after._statistics = self._statistics.add(
-            features_NF, torch.tensor(slots_N, dtype=torch.int64), rewards_N[known_N], torch.ones(len(known_N))
-        )
+        slots, weights_N = torch.tensor(slots_N, dtype=torch.int64), torch.ones(len(known_N))
+        if previous_N is None:
+            after._statistics = self._statistics.add(features_NF, slots, rewards_N[known_N], weights_N)
+        else:
+            after._statistics = self._statistics.correct(
+                features_NF, slots, rewards_N[known_N], previous_N[known_N], weights_N
+            )
         after._posterior = posterior(after._statistics, self._prior_mean)
         return after
 

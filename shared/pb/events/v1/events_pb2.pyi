@@ -112,7 +112,7 @@ class FeedbackReceived(_message.Message):
     def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., feedback_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., metric: _Optional[str] = ..., number: _Optional[float] = ..., text: _Optional[str] = ..., received_at: _Optional[int] = ..., occurred_at: _Optional[int] = ...) -> None: ...
 
 class ExperienceJoined(_message.Message):
-    __slots__ = ("tenant", "loop_id", "sequence", "decision_id", "decided_at", "action_id", "probability", "reward", "model_version", "state", "action_embedding")
+    __slots__ = ("tenant", "loop_id", "sequence", "decision_id", "decided_at", "action_id", "probability", "reward", "model_version", "state", "action_embedding", "restates_sequence", "previous_reward")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     LOOP_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -124,6 +124,8 @@ class ExperienceJoined(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     ACTION_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    RESTATES_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_REWARD_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     loop_id: str
     sequence: int
@@ -135,7 +137,9 @@ class ExperienceJoined(_message.Message):
     model_version: int
     state: _tensor_pb2.Tensor
     action_embedding: _tensor_pb2.Tensor
-    def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., sequence: _Optional[int] = ..., decision_id: _Optional[str] = ..., decided_at: _Optional[int] = ..., action_id: _Optional[str] = ..., probability: _Optional[float] = ..., reward: _Optional[float] = ..., model_version: _Optional[int] = ..., state: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., action_embedding: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    restates_sequence: int
+    previous_reward: float
+    def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., sequence: _Optional[int] = ..., decision_id: _Optional[str] = ..., decided_at: _Optional[int] = ..., action_id: _Optional[str] = ..., probability: _Optional[float] = ..., reward: _Optional[float] = ..., model_version: _Optional[int] = ..., state: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., action_embedding: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., restates_sequence: _Optional[int] = ..., previous_reward: _Optional[float] = ...) -> None: ...
 
 class ModelPublished(_message.Message):
     __slots__ = ("tenant", "loop_id", "version")
