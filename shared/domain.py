@@ -174,8 +174,8 @@ class ImportedExperience:
 class Experience:
     """A decision joined with its reward; `sequence` has no gaps within a loop.
 
-    `probability` is None where another action than the drawn one was served, or where it is not known. `state` [S] and `action_embedding` [G],
-    where the version reads actions' features, are of `model_version`.
+    `probability` is None where another action than the drawn one was served, and where it is not known. `state` [S] and
+    `action_embedding` [G], where the version reads actions' features, are of `model_version`.
     """
 
     tenant: str
