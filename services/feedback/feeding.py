@@ -58,7 +58,7 @@ class Feeder:
         self._fusion = fusion
         self._wall = wall
         # By manifest: a version's name comes again where its loop is deleted and made anew.
-        self._reads_actions: dict[str, bool] = {}
+        self._manifests: dict[str, Manifest] = {}
         self._looked_through: dict[str, int] = {}
 
     def run(self, stop: threading.Event) -> None:
@@ -84,7 +84,8 @@ class Feeder:
         return max(version.fed_sequence, self._looked_through.get(version.manifest_sha256, 0))
 
     def _feed(self, version: VersionBehind) -> None:
-        reads_actions = self._reads(version)
+        manifest = self._manifest(version)
+        reads_actions = manifest.architecture.action_features
         ref, seen = version.ref, self._seen(version)
         # The log has what a version decided itself, unless that lacks the action's embedding.
         own = None if reads_actions else ref.version
@@ -92,7 +93,8 @@ class Feeder:
             lacking = read_joined(session, (ref.tenant, ref.loop_id), seen, BATCH, not_decided_by=own)
         if lacking:
             now = self._wall()
-            fed = self._under(version, lacking, reads_actions)
+            learns = not manifest.settings.learning.bootstraps
+            fed = self._under(version, lacking, reads_actions) if learns else _without_state(version, lacking)
             self._log.append(EXPERIENCES, [experience_record(experience, now) for experience in fed])
         last = lacking[-1][0].sequence if lacking else 0
         seen = last if len(lacking) == BATCH else max(last, version.last_sequence)
@@ -101,11 +103,11 @@ class Feeder:
                 set_fed(session, version, seen)
         self._looked_through[version.manifest_sha256] = seen
 
-    def _reads(self, version: VersionBehind) -> bool:
-        known = self._reads_actions.get(version.manifest_sha256)
+    def _manifest(self, version: VersionBehind) -> Manifest:
+        known = self._manifests.get(version.manifest_sha256)
         if known is None:
-            manifest = Manifest.model_validate_json(self._artifacts.get(version.manifest_sha256))
-            known = self._reads_actions[version.manifest_sha256] = manifest.architecture.action_features
+            known = Manifest.model_validate_json(self._artifacts.get(version.manifest_sha256))
+            self._manifests[version.manifest_sha256] = known
         return known
 
     def _under(self, version: VersionBehind, joined: Sequence[Joined], reads_actions: bool) -> list[Experience]:
@@ -135,6 +137,11 @@ class Feeder:
             )
             for row, (experience, _) in enumerate(joined)
         ]
+
+
+def _without_state(version: VersionBehind, joined: Sequence[Joined]) -> list[Experience]:
+    """For a version whose head only counts them."""
+    return [replace(experience, model_version=version.ref.version, state=None) for experience, _ in joined]
 
 
 def _taken(decision: events_pb2.DecisionMade, action_id: str) -> context_pb2.Action:

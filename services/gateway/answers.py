@@ -4,7 +4,7 @@ from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.domain import RunKind, RunStatus
+from shared.domain import End, RunKind, RunStatus
 from shared.loop_settings import LoopSettings
 from shared.security import Role
 
@@ -130,7 +130,10 @@ class DecisionDetail(DecisionAnswer):
 
 
 class ExperienceAnswer(Answer):
-    """A decision joined with its reward; `probability` is null where another action than the drawn one was served."""
+    """A decision joined with its reward.
+
+    `probability` is null where another action than the drawn one was served, and where an import did not tell it.
+    """
 
     sequence: int
     revision: int = Field(description="Above 1: the reward was defined anew, and computed again from the feedback.")
@@ -157,6 +160,30 @@ class FeedbackAnswer(Answer):
 
     accepted: int
     feedback_ids: list[str]
+
+
+class EpisodeEndAnswer(Answer):
+    """The end is durable."""
+
+    episode_id: str
+    end: End
+    ended_at: Moment
+
+
+class SkippedLine(Answer):
+    """A line that was not taken, counted from 1, and why."""
+
+    line: int
+    reason: str
+
+
+class ImportAnswer(Answer):
+    """What became of the lines; what was accepted is durable."""
+
+    accepted: int
+    duplicates: int = Field(description="Lines whose `decision_id` is known, or stood in an earlier line.")
+    skipped: list[SkippedLine] = Field(description="The first thousand.")
+    skipped_total: int
 
 
 class TrainingRunAnswer(Answer):

@@ -10,8 +10,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from services.trainer.examples import Examples
 from services.trainer.experiences import PreparedExperience
-from services.trainer.fine_tuning import Examples
 from services.trainer.networks import Networks
 from shared.functional.attribution import importance_shares
 from shared.loop_report import ModalityFigures, ModalityImportance

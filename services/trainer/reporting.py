@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 
 from services.trainer.candidates import load_networks
 from services.trainer.correlation import correlate
+from services.trainer.examples import Examples, examples_of
 from services.trainer.experiences import PreparedExperience, Replay
-from services.trainer.fine_tuning import Examples, examples_of
 from services.trainer.importance import importance_of, measure
 from shared.db.engine import read_session, write_session
 from shared.db.loops import read_loop

@@ -8,8 +8,8 @@ import torch
 from captum.attr import InputXGradient
 from torch import Tensor
 
+from services.trainer.examples import Examples
 from services.trainer.experiences import PreparedExperience
-from services.trainer.fine_tuning import Examples
 from services.trainer.importance import importance_of, measure
 from services.trainer.networks import Networks
 from services.trainer.repository import JoinedRow
