@@ -41,7 +41,7 @@ def examples(*, features: bool = False) -> Examples:
     for index in range(N):
         names = MODALITIES if index % 3 == 0 else MODALITIES[:2]
         row: Row = {name: embedding_features(generator.normal(size=4).astype(np.float32), 4) for name in names}
-        experiences.append(PreparedExperience(JoinedRow(index, str(index), "a", 0.5, 0.0), row, bags[index % 2]))
+        experiences.append(PreparedExperience(JoinedRow(index, index, str(index), "a", 0.5, 0.0), row, bags[index % 2]))
     slots = torch.zeros(N, dtype=torch.int64) if features else torch.arange(N) % 2
     return Examples(experiences, slots, torch.rand(N, generator=torch.Generator().manual_seed(1)))
 
