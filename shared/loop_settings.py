@@ -32,7 +32,9 @@ class Settings(BaseModel):
 class ModalitySettings(Settings):
     """One way in which a context reaches the loop."""
 
-    kind: Literal["text", "image", "audio", "tabular", "embedding"] = Field(description="How its values are read.")
+    kind: Literal["text", "image", "audio", "video", "tabular", "embedding"] = Field(
+        description="How its values are read."
+    )
     dimension: int | None = Field(
         default=None, ge=1, le=8192, description="Numbers in an `embedding`; required for that kind, absent for others."
     )

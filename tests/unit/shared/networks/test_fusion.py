@@ -9,10 +9,10 @@ pytestmark = pytest.mark.parametrize("strategy", STRATEGIES)
 
 
 def embeddings() -> torch.Tensor:
-    return torch.randn(8, 5, 64, generator=torch.Generator().manual_seed(0))
+    return torch.randn(8, 6, 64, generator=torch.Generator().manual_seed(0))
 
 
-ALL = torch.ones(8, 5, dtype=torch.bool)
+ALL = torch.ones(8, 6, dtype=torch.bool)
 
 
 def test_every_modality_reaches_the_state_and_every_parameter_learns(strategy: str) -> None:
