@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
+from services.trainer.examples import examples_of
 from services.trainer.experiences import PreparedExperience, Replay
-from services.trainer.fine_tuning import DivergedError, Report, examples_of, fine_tune
+from services.trainer.fine_tuning import DivergedError, Report, fine_tune
 from services.trainer.gate import Verdict, judge
 from services.trainer.heads import add_examples
 from services.trainer.leasing import Lease

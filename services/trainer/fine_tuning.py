@@ -4,7 +4,7 @@ Shapes: B rows of a minibatch, K slots (one an action, or one that all actions s
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,14 +12,14 @@ import torch
 from torch import Generator, Tensor
 
 from services.trainer.augmentation import drop_modalities, shift_images
-from services.trainer.experiences import PreparedExperience
+from services.trainer.examples import Examples
 from services.trainer.networks import Networks, shrink_and_perturb
-from shared.functional.losses import aleatoric_loss
+from services.trainer.objectives import Minibatch, objective_of
 from shared.functional.regularization import l2_sp_penalty
 from shared.functional.schedules import cosine_annealing
 from shared.loop_settings import LearningSettings
 from shared.networks.batches import collate, collate_bags
-from shared.registry.manifest import Architecture
+from shared.networks.q_network import QValues
 
 BATCH: Final = 64
 LOSS_WINDOW: Final = 20
@@ -35,18 +35,6 @@ class DivergedError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Examples:
-    """What the networks regress: experiences whose action they know, its slot, and standardised rewards."""
-
-    experiences: Sequence[PreparedExperience]
-    slots: Tensor  # int64 [N]
-    rewards: Tensor  # float32 [N]
-
-    def __len__(self) -> int:
-        return len(self.experiences)
-
-
-@dataclass(frozen=True, slots=True)
 class FineTuned:
     """Networks that have learned, the mean squared error of the last steps, and how many steps there were."""
 
@@ -57,22 +45,6 @@ class FineTuned:
 
 # Called after every step: steps done, steps in all, loss.
 Report = Callable[[int, int, float], None]
-
-
-def examples_of(
-    experiences: Sequence[PreparedExperience], architecture: Architecture, reward_range: tuple[float, float]
-) -> Examples:
-    """Leaves out experiences of actions that the architecture has no slot for."""
-    slots = {action_id: slot for slot, action_id in enumerate(architecture.action_ids)}
-    if architecture.action_features:
-        known = [(experience, 0) for experience in experiences]
-    else:
-        known = [(one, slots[one.row.action_id]) for one in experiences if one.row.action_id in slots]
-    low, high = reward_range
-    rewards = [(experience.row.reward - low) / (high - low) for experience, _ in known]
-    return Examples(
-        [experience for experience, _ in known], torch.tensor([slot for _, slot in known]), torch.tensor(rewards)
-    )
 
 
 def fine_tune(
@@ -88,14 +60,15 @@ def fine_tune(
     pretrained = [parameter.detach() for parameter in champion.parameters()]
     optimizer = torch.optim.AdamW(_groups(networks), weight_decay=0.0, fused=True)
     generator = Generator().manual_seed(seed)
+    objective = objective_of(learning)
     losses: list[float] = []
     steps = steps_for(len(examples), learning.max_steps)
     for step, chosen in enumerate(_minibatches(len(examples), steps, generator)):
         rate = cosine_annealing(step, steps, learning.learning_rate, 0.0)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
-        error, variance_loss = _losses(networks, examples, chosen, generator)
-        loss = error + variance_loss + l2_sp_penalty(parameters, pretrained, learning.l2_sp)
+        total, error = objective(Minibatch(examples, chosen, _estimates(networks, examples, chosen, generator)))
+        loss = total + l2_sp_penalty(parameters, pretrained, learning.l2_sp)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call] # torch has no type here
         optimizer.step()
@@ -131,18 +104,14 @@ def _groups(networks: Networks) -> list[dict[str, object]]:
     return [{"params": parameters, "share": share} for parameters, share in shares if parameters]
 
 
-def _losses(networks: Networks, examples: Examples, chosen: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Squared error of the taken actions' means, and the loss of their variances."""
+def _estimates(networks: Networks, examples: Examples, chosen: Tensor, generator: Generator) -> QValues:
+    """Of the chosen examples, varied at random."""
     architecture = networks.architecture
     taken = [examples.experiences[index] for index in chosen.tolist()]
     batch = collate(drop_modalities([one.features for one in taken], generator), list(architecture.modalities))
     batch = shift_images(batch, list(architecture.modalities.values()), generator)
     actions = collate_bags([one.action for one in taken]) if architecture.action_features else None
-    values = networks.estimates(batch, actions)
-    slots_B1, rewards_B = examples.slots[chosen][:, None], examples.rewards[chosen]
-    mean_B = values.mean.gather(1, slots_B1)[:, 0]
-    log_variance_B = values.log_variance.gather(1, slots_B1)[:, 0]
-    return (mean_B - rewards_B).square().mean(), aleatoric_loss(mean_B.detach(), rewards_B, log_variance_B)
+    return networks.estimates(batch, actions)
 
 
 def _minibatches(count: int, steps: int, generator: Generator) -> Iterator[Tensor]:

@@ -9,8 +9,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from services.trainer.examples import Examples
 from services.trainer.experiences import PreparedExperience
-from services.trainer.fine_tuning import Examples
 from services.trainer.networks import Networks
 from shared.networks.batches import collate, collate_bags
 from shared.networks.online_head import HeadStatistics

@@ -2,13 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from services.trainer.examples import Examples, examples_of
 from services.trainer.experiences import PreparedExperience
 from services.trainer.fine_tuning import (
     LEAST_STEPS,
     DivergedError,
-    Examples,
     _minibatches,
-    examples_of,
     fine_tune,
     steps_for,
 )
