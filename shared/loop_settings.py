@@ -107,6 +107,23 @@ class LearningSettings(Settings):
     objective: Literal["reward_regression"] = "reward_regression"
     interval: Duration = Field(default=timedelta(minutes=5), description="Least time between two fine-tunes.")
     min_experiences: int = Field(default=200, ge=1, le=1_000_000, description="New experiences that start one.")
+    tune: Literal["all", "adapters"] = Field(
+        default="all",
+        description="What learns: everything, or, while encoders and fusion are frozen, small adapters behind the "
+        "encoders, and the Q-network. Back at `all`, the adapters are left out.",
+    )
+    adapter_rank: int = Field(
+        default=8,
+        ge=1,
+        le=256,
+        description="Width of the adapters' bottleneck: higher can adapt more. Typical: 4 to 32.",
+    )
+    adapter_beta: float = Field(
+        default=1e-4,
+        ge=0,
+        le=10,
+        description="β of the pull of the adapters towards changing nothing: higher, stronger.",
+    )
     l2_sp: float = Field(default=1e-4, ge=0, le=10, description="λ of the pull towards the champion's weights.")
     learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Peak of the cosine schedule.")
     max_steps: int = Field(default=600, ge=1, le=100_000, description="Gradient steps of one fine-tune at most.")

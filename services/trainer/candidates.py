@@ -77,7 +77,13 @@ def fine_tuned_candidate(
         statistics=completed,
         parent=champion.version,
         covers_sequence=experiences[-1].row.sequence,
-        metrics={"training_loss": tuned.loss, "steps": float(tuned.steps), "gate": verdict.finding, **verdict.figures},
+        metrics={
+            "training_loss": tuned.loss,
+            "steps": float(tuned.steps),
+            "l2_sp_distance": tuned.distance,
+            "gate": verdict.finding,
+            **verdict.figures,
+        },
         takes_over=verdict.takes_over,
         detail=verdict.detail,
     )

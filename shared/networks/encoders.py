@@ -74,7 +74,8 @@ class VideoEncoder(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.frames = nn.Sequential(*_picture_convolutions(), nn.Linear(CONVOLVED, FRAME_WIDTH))
-        self.positions_TV = nn.Parameter(torch.randn(CLIP_FRAMES, FRAME_WIDTH))
+        # Small beside what frames show, which else is long in coming through.
+        self.positions_TV = nn.Parameter(0.1 * torch.randn(CLIP_FRAMES, FRAME_WIDTH))
         self.transformer = nn.TransformerEncoderLayer(
             FRAME_WIDTH, 4, dim_feedforward=2 * FRAME_WIDTH, dropout=0.0, activation="gelu", batch_first=True
         )
@@ -82,9 +83,8 @@ class VideoEncoder(nn.Module):
 
     def forward(self, pixels_NT3HW: Tensor) -> Tensor:
         """uint8 [N, 8, 3, 32, 32] to [N, D]."""
-        frames_NTV = self.frames((pixels_NT3HW.float() / 127.5 - 1.0).flatten(0, 1)).unflatten(
-            0, pixels_NT3HW.shape[:2]
-        )
+        scaled_NT3HW = pixels_NT3HW.float() / 127.5 - 1.0
+        frames_NTV = self.frames(scaled_NT3HW.flatten(0, 1)).unflatten(0, scaled_NT3HW.shape[:2])
         embedded_ND: Tensor = self.perceptron(self.transformer(frames_NTV + self.positions_TV))
         return embedded_ND
 

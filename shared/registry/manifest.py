@@ -20,6 +20,8 @@ class Architecture(BaseModel):
     action_ids: tuple[str, ...]
     # Candidates are scored over their features (and identity) by one head that all share.
     action_features: bool
+    # Of the adapters behind the modalities' encoders; 0 where there are none.
+    adapter_rank: int = 0
     embedding_width: int = 64
     state_width: int = 64
     hidden_width: int = 128
@@ -34,6 +36,7 @@ class Architecture(BaseModel):
             fusion=settings.fusion,
             action_ids=tuple(action.id for action in listed),
             action_features=not listed or any(action.features is not None for action in listed),
+            adapter_rank=settings.learning.adapter_rank if settings.learning.tune == "adapters" else 0,
         )
 
 

@@ -15,6 +15,8 @@ from tests.e2e.conftest import Platform, until
 
 LOOP = "clips"
 SIDE, FRAMES = 32, 8
+# Which way is even: who does not see it earns one half.
+SEES = 0.75
 SETTINGS = {
     "modalities": {"clip": {"kind": "video"}},
     "actions": [{"id": "left"}, {"id": "right"}],
@@ -57,13 +59,12 @@ def test_learns_from_clips_which_way_something_moves(platform: Platform) -> None
     stream = clips()
     with platform.client() as http:
         http.put(f"/v1/loops/{LOOP}", json=SETTINGS).raise_for_status()
-        for _ in range(3):
-            for data, right in islice(stream, 250):
-                visit(http, data, right)
-            if product.fine_tune(http, LOOP)["status"] == "succeeded":
-                break
-        rewards = [visit(http, data, right) for data, right in islice(stream, 100)]
-    assert np.mean(rewards) > 0.75
+        for _ in range(4):
+            rewards = [visit(http, data, right) for data, right in islice(stream, 250)]
+            if np.mean(rewards[-100:]) > SEES:
+                return
+            assert product.fine_tune(http, LOOP)["status"] in {"succeeded", "skipped"}
+    raise AssertionError(f"the last 100 earned {np.mean(rewards[-100:])}")
 
 
 def test_takes_real_clips_by_value_and_by_reference_and_refuses_what_is_none(
