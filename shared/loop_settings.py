@@ -90,6 +90,11 @@ class ExplorationSettings(Settings):
         le=1,
         description="Share of every distribution spread evenly over the allowed actions; above 0, logs stay evaluable.",
     )
+    abstain_below: Amount | None = Field(
+        default=None,
+        description="Where the best action's expected reward may well be lower than this (the lower end of its "
+        "`interval`), the `baseline_action_id` is given with probability 1. Higher: more often. Default: never.",
+    )
     seed: int | None = Field(
         default=None, ge=0, lt=2**63, description="Makes draws repeatable: keyed by this and the decision id."
     )

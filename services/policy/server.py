@@ -52,6 +52,7 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
             _exploration(request.exploration),
             (request.exploration.reward_low, request.exploration.reward_high),
             request.seeds,
+            [row.baseline if row.HasField("baseline") else None for row in rows],
         )
         return policy_pb2.DecideResponse(
             head_sequence=head.sequence,
@@ -60,6 +61,7 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
             expected_rewards=wire.tensor_to_pb(drawn.expected_rewards.numpy()),
             variances=wire.tensor_to_pb(drawn.variances.numpy()),
             outcome_variances=wire.tensor_to_pb(drawn.outcome_variances.numpy()),
+            abstained=drawn.abstained.tolist(),
         )
 
 
@@ -76,6 +78,7 @@ def _exploration(message: policy_pb2.Exploration) -> ExplorationSettings:
             "epsilon": message.epsilon,
             "temperature": message.temperature,
             "floor": message.floor,
+            "abstain_below": message.abstain_below if message.HasField("abstain_below") else None,
         }
     )
 

@@ -81,6 +81,7 @@ def fine_tuned_candidate(
             "training_loss": tuned.loss,
             "steps": float(tuned.steps),
             "l2_sp_distance": tuned.distance,
+            "adapter_norm": tuned.adapter_norm,
             "gate": verdict.finding,
             **verdict.figures,
         },

@@ -39,13 +39,15 @@ class DivergedError(RuntimeError):
 class FineTuned:
     """Networks that have learned, the mean squared error of the last steps, and how many steps there were.
 
-    `distance` is the Euclidean one of all weights from where L2-SP pulls them.
+    `distance` is the Euclidean one of all weights from where L2-SP pulls them; `adapter_norm` that of the adapters from
+    changing nothing.
     """
 
     networks: Networks
     loss: float
     steps: int
     distance: float
+    adapter_norm: float
 
 
 # Called after every step: steps done, steps in all, loss.
@@ -85,8 +87,9 @@ def fine_tune(
     _settle_unseen(networks, examples)
     recent = losses[-LOSS_WINDOW:]
     frozen = networks.frozen()
-    distance = float(l2_sp_penalty(frozen.parameters(), pretrained, 1.0)) ** 0.5
-    return FineTuned(frozen, sum(recent) / len(recent), len(losses), distance)
+    distance = l2_sp_penalty(frozen.parameters(), pretrained, 1.0).sqrt()
+    adapter_norm = adapter_loss(torch.zeros(()), frozen.encoder.adapters.parameters(), 1.0).sqrt()
+    return FineTuned(frozen, sum(recent) / len(recent), len(losses), float(distance), float(adapter_norm))
 
 
 def _settle_unseen(networks: Networks, examples: Examples) -> None:

@@ -58,7 +58,7 @@ def visit(http: httpx.Client, data: bytes, right: str) -> float:
 def test_learns_from_clips_which_way_something_moves(platform: Platform) -> None:
     stream = clips()
     with platform.client() as http:
-        http.put(f"/v1/loops/{LOOP}", json=SETTINGS).raise_for_status()
+        http.put(f"/v1/loops/{LOOP}", json=SETTINGS, timeout=60).raise_for_status()
         for _ in range(4):
             rewards = [visit(http, data, right) for data, right in islice(stream, 250)]
             if np.mean(rewards[-100:]) > SEES:
@@ -72,7 +72,7 @@ def test_takes_real_clips_by_value_and_by_reference_and_refuses_what_is_none(
 ) -> None:
     data = (shared_data / "video" / "bigbuckbunny.mp4").read_bytes()
     with platform.client() as http:
-        http.put(f"/v1/loops/{LOOP}", json=SETTINGS).raise_for_status()
+        http.put(f"/v1/loops/{LOOP}", json=SETTINGS, timeout=60).raise_for_status()
         until(lambda: show(http, data).raise_for_status().json()["model_version"] == "1", "version 1 decides")
         stored = http.post("/v1/media", content=data, headers={"Content-Type": "video/mp4"}).raise_for_status().json()
         context = {"clip": {"media_id": stored["media_id"]}}
