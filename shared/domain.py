@@ -66,7 +66,8 @@ class Scores:
 class Decision:
     """One choice, with everything that it rests on.
 
-    `state` (H, [S]) and `scores` are None where no model version decided; `probabilities` follow `actions`.
+    `state` (H, [S]) and `scores` are None where no model version decided; `probabilities` follow `actions`. An imported
+    decision whose probability is not known has 0 there.
     """
 
     tenant: str
@@ -121,12 +122,60 @@ class Feedback:
     occurred_at: int | None = None
 
 
+End = Literal["terminated", "truncated"]
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeEnd:
+    """An episode is over with this decision: nothing follows, or more would have followed that nobody sees."""
+
+    tenant: str
+    loop_id: str
+    episode_id: str
+    decision_id: str
+    end: End
+    ended_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedExperience:
+    """A decision of another system with all that came of it; `reward` is None where feedback makes it.
+
+    The decision's probability is 0 where none was given.
+    """
+
+    decision: Decision
+    feedback: Sequence[Feedback] = ()
+    reward: float | None = None
+    end: End | None = None
+
+    @property
+    def tenant(self) -> str:
+        return self.decision.tenant
+
+    @property
+    def loop_id(self) -> str:
+        return self.decision.loop_id
+
+    @property
+    def decision_id(self) -> str:
+        return self.decision.decision_id
+
+    @property
+    def episode_end(self) -> EpisodeEnd | None:
+        """That of its episode, at the time of the decision."""
+        of = self.decision
+        if self.end is None or of.episode_id is None:
+            return None
+        return EpisodeEnd(of.tenant, of.loop_id, of.episode_id, of.decision_id, self.end, of.decided_at)
+
+
 @dataclass(frozen=True, slots=True)
 class Experience:
     """A decision joined with its reward; `sequence` has no gaps within a loop.
 
-    `probability` is None where another action than the drawn one was served. `state` [S] and `action_embedding` [G],
-    where the version reads actions' features, are of `model_version`.
+    `probability` is None where another action than the drawn one was served, and where it is not known. `state` [S] and
+    `action_embedding` [G], where the version reads actions' features, are of `model_version`.
     """
 
     tenant: str

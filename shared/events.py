@@ -33,7 +33,15 @@ class ModelPublished:
     published_at: int
 
 
-Event = domain.Decision | domain.Activation | domain.Feedback | domain.Experience | ModelPublished
+Event = (
+    domain.Decision
+    | domain.Activation
+    | domain.Feedback
+    | domain.EpisodeEnd
+    | domain.ImportedExperience
+    | domain.Experience
+    | ModelPublished
+)
 
 
 def decision_record(decision: domain.Decision) -> Record:
@@ -50,6 +58,17 @@ def activation_record(activation: domain.Activation) -> Record:
 def feedback_record(feedback: domain.Feedback) -> Record:
     key = f"{feedback.tenant}/{feedback.loop_id}/{feedback.decision_id}"
     return _record("gateway", key, feedback.feedback_id, feedback.received_at, wire.feedback_to_pb(feedback))
+
+
+def episode_end_record(end: domain.EpisodeEnd) -> Record:
+    key = f"{end.tenant}/{end.loop_id}/{end.decision_id}"
+    return _record("gateway", key, f"{end.decision_id}/end", end.ended_at, wire.episode_end_to_pb(end))
+
+
+def imported_record(imported: domain.ImportedExperience) -> Record:
+    decision = imported.decision
+    key = f"{decision.tenant}/{decision.loop_id}/{decision.decision_id}"
+    return _record("gateway", key, decision.decision_id, decision.decided_at, wire.imported_to_pb(imported))
 
 
 def experience_record(experience: domain.Experience, joined_at: int) -> Record:
@@ -115,6 +134,12 @@ _DECODERS: Final[dict[str, Callable[[Record], Event]]] = {
     ),
     TYPE_PREFIX + "FeedbackReceived": lambda record: wire.feedback_from_pb(
         events_pb2.FeedbackReceived.FromString(record.value)
+    ),
+    TYPE_PREFIX + "EpisodeEnded": lambda record: wire.episode_end_from_pb(
+        events_pb2.EpisodeEnded.FromString(record.value)
+    ),
+    TYPE_PREFIX + "ExperienceImported": lambda record: wire.imported_from_pb(
+        events_pb2.ExperienceImported.FromString(record.value)
     ),
     TYPE_PREFIX + "ExperienceJoined": lambda record: wire.experience_from_pb(
         events_pb2.ExperienceJoined.FromString(record.value)

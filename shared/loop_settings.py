@@ -109,7 +109,20 @@ class FusionSettings(Settings):
 class LearningSettings(Settings):
     """When and how the deep model is fine-tuned. Acts with the next model version."""
 
-    objective: Literal["reward_regression"] = "reward_regression"
+    objective: Literal["reward_regression", "q_learning"] = Field(
+        default="reward_regression", description="`q_learning` looks beyond a decision's own reward, along its episode."
+    )
+    discount: float = Field(
+        default=0.9, ge=0, lt=1, description="γ of `q_learning`: how much the next decision's value counts; 0: not."
+    )
+    double_q: bool = Field(
+        default=False,
+        description="`q_learning`: the networks that learn choose the next action, the target network rates it. "
+        "Corrects estimates that noise makes too high.",
+    )
+    target_update_steps: int = Field(
+        default=100, ge=1, le=100_000, description="`q_learning`: gradient steps between two copies to the target."
+    )
     interval: Duration = Field(default=timedelta(minutes=5), description="Least time between two fine-tunes.")
     min_experiences: int = Field(default=200, ge=1, le=1_000_000, description="New experiences that start one.")
     tune: Literal["all", "adapters"] = Field(
@@ -134,11 +147,18 @@ class LearningSettings(Settings):
     max_steps: int = Field(default=600, ge=1, le=100_000, description="Gradient steps of one fine-tune at most.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Same log, seed and device: the same version.")
 
+    @property
+    def bootstraps(self) -> bool:
+        """An experience's target rests on the value of what followed it, and so on a version's own estimates."""
+        return self.objective == "q_learning" and self.discount > 0
+
 
 class LoopSettings(Settings):
     """One decision problem. `{"modalities": …}` alone makes a working loop."""
 
-    problem_type: Literal["cb"] = "cb"
+    problem_type: Literal["cb", "episodic"] = Field(
+        default="cb", description="`episodic`: decisions follow one another in episodes; `cb`: each stands alone."
+    )
     modalities: dict[Name, ModalitySettings] = Field(min_length=1, max_length=16)
     actions: list[ActionSettings] = Field(
         default_factory=list, max_length=MAX_ACTIONS, description="May be left out where every decision brings its own."
@@ -151,6 +171,10 @@ class LoopSettings(Settings):
         default=True,
         description="An experience closes when every metric has come. "
         "Default: true with one metric aggregated by `earliest`, else false.",
+    )
+    episode_timeout: Duration = Field(
+        default=timedelta(days=1),
+        description="An episode whose last decision is older counts as truncated, whatever its end says later.",
     )
     exploration: ExplorationSettings = ExplorationSettings()
     fusion: FusionSettings = FusionSettings()
@@ -167,6 +191,12 @@ class LoopSettings(Settings):
         one_metric = not isinstance(metrics, dict) or len(metrics) == 1
         earliest = body.get("reward_aggregation", "earliest") == "earliest"
         return body | {"close_on_first_feedback": one_metric and earliest}
+
+    @model_validator(mode="after")
+    def _q_learning_needs_episodes(self) -> Self:
+        if self.learning.objective == "q_learning" and self.problem_type != "episodic":
+            raise ValueError("`learning.objective` `q_learning` needs `problem_type` `episodic`")
+        return self
 
     @model_validator(mode="after")
     def _action_ids_are_unique(self) -> Self:

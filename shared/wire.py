@@ -261,6 +261,49 @@ def feedback_from_pb(message: events_pb2.FeedbackReceived) -> domain.Feedback:
     )
 
 
+def episode_end_to_pb(end: domain.EpisodeEnd) -> events_pb2.EpisodeEnded:
+    return events_pb2.EpisodeEnded(
+        tenant=end.tenant,
+        loop_id=end.loop_id,
+        episode_id=end.episode_id,
+        decision_id=end.decision_id,
+        end=end.end,
+        ended_at=end.ended_at,
+    )
+
+
+def episode_end_from_pb(message: events_pb2.EpisodeEnded) -> domain.EpisodeEnd:
+    end = _end_from_pb(message.end)
+    return domain.EpisodeEnd(
+        message.tenant, message.loop_id, message.episode_id, message.decision_id, end, message.ended_at
+    )
+
+
+def _end_from_pb(end: str) -> domain.End:
+    match end:
+        case "terminated" | "truncated":
+            return end
+    raise WireError(f"an episode cannot be {end!r}")
+
+
+def imported_to_pb(imported: domain.ImportedExperience) -> events_pb2.ExperienceImported:
+    return events_pb2.ExperienceImported(
+        decision=decision_to_pb(imported.decision),
+        feedback=map(feedback_to_pb, imported.feedback),
+        reward=imported.reward,
+        end=imported.end,
+    )
+
+
+def imported_from_pb(message: events_pb2.ExperienceImported) -> domain.ImportedExperience:
+    return domain.ImportedExperience(
+        decision=decision_from_pb(message.decision),
+        feedback=[feedback_from_pb(event) for event in message.feedback],
+        reward=message.reward if message.HasField("reward") else None,
+        end=_end_from_pb(message.end) if message.HasField("end") else None,
+    )
+
+
 def experience_to_pb(experience: domain.Experience) -> events_pb2.ExperienceJoined:
     return events_pb2.ExperienceJoined(
         tenant=experience.tenant,

@@ -56,7 +56,7 @@ class Feeder:
         self._encoding = encoding
         self._fusion = fusion
         self._wall = wall
-        self._reads_actions: dict[str, bool] = {}
+        self._manifests: dict[str, Manifest] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Feeds until `stop`; what fails is tried again."""
@@ -79,20 +79,22 @@ class Feeder:
     def _feed(self, version: VersionBehind) -> None:
         with read_session(self._engine) as session:
             joined = read_joined(session, version, BATCH)
-        reads_actions = self._reads(version)
+        manifest = self._manifest(version)
+        reads_actions = manifest.architecture.action_features
         lacking = [row for row in joined if reads_actions or row[0].model_version != version.ref.version]
         if lacking:
             now = self._wall()
-            fed = self._under(version, lacking, reads_actions)
+            learns = not manifest.settings.learning.bootstraps
+            fed = self._under(version, lacking, reads_actions) if learns else _without_state(version, lacking)
             self._log.append(EXPERIENCES, [experience_record(experience, now) for experience in fed])
         with write_session(self._engine) as session:
             set_fed(session, version, joined[-1][0].sequence)
 
-    def _reads(self, version: VersionBehind) -> bool:
-        known = self._reads_actions.get(version.manifest_sha256)
+    def _manifest(self, version: VersionBehind) -> Manifest:
+        known = self._manifests.get(version.manifest_sha256)
         if known is None:
-            manifest = Manifest.model_validate_json(self._artifacts.get(version.manifest_sha256))
-            known = self._reads_actions[version.manifest_sha256] = manifest.architecture.action_features
+            known = Manifest.model_validate_json(self._artifacts.get(version.manifest_sha256))
+            self._manifests[version.manifest_sha256] = known
         return known
 
     def _under(self, version: VersionBehind, joined: Sequence[Joined], reads_actions: bool) -> list[Experience]:
@@ -123,6 +125,11 @@ class Feeder:
             )
             for row, (experience, _) in enumerate(joined)
         ]
+
+
+def _without_state(version: VersionBehind, joined: Sequence[Joined]) -> list[Experience]:
+    """For a version whose head only counts them."""
+    return [replace(experience, model_version=version.ref.version, state=None) for experience, _ in joined]
 
 
 def _taken(decision: Decision, action_id: str) -> Action:

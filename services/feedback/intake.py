@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from shared import events, wire
-from shared.domain import Activation, Decision, Feedback
+from shared.domain import Activation, Decision, EpisodeEnd, Feedback, ImportedExperience
 from shared.eventlog import MAX_RECORD_BYTES, Record, StoredRecord
 from shared.loop_settings import MAX_AMOUNT
 
-Joinable = Decision | Activation | Feedback
+Joinable = Decision | Activation | Feedback | EpisodeEnd | ImportedExperience
 
 LONGEST_TEXT: Final = 256
 LATEST: Final = 2**62
@@ -62,6 +62,8 @@ def flaw(event: Joinable) -> str | None:
     match event:
         case Decision():
             return _flaw_of_decision(event)
+        case ImportedExperience():
+            return _flaw_of_imported(event)
         case Feedback(value=str(text)) if "\0" in text:
             return "its text holds a NUL"
         case Feedback(value=float(number)) if not abs(number) <= MAX_AMOUNT:
@@ -78,6 +80,10 @@ def happened_at(event: Joinable) -> int:
             return event.activated_at
         case Feedback():
             return event.received_at
+        case EpisodeEnd():
+            return event.ended_at
+        case ImportedExperience():
+            return event.decision.decided_at
 
 
 def dead_letter_record(letter: DeadLetter) -> Record:
@@ -97,12 +103,23 @@ def _names(event: Joinable) -> list[str]:
     names: list[str | None] = [event.tenant, event.loop_id, event.decision_id]
     match event:
         case Decision():
-            names += [event.action_id, event.fallback_reason]
+            names += [event.action_id, event.fallback_reason, event.previous_decision_id]
+        case EpisodeEnd():
+            names.append(event.episode_id)
         case Activation():
             names.append(event.served_action_id)
         case Feedback():
             names += [event.feedback_id, event.metric]
     return [name for name in names if name is not None]
+
+
+def _flaw_of_imported(imported: ImportedExperience) -> str | None:
+    if imported.reward is not None and not abs(imported.reward) <= MAX_AMOUNT:
+        return f"its reward is {imported.reward}"
+    parts: list[Joinable] = [imported.decision, *imported.feedback]
+    if imported.episode_end is not None:
+        parts.append(imported.episode_end)
+    return next(filter(None, map(flaw, parts)), None)
 
 
 def _flaw_of_decision(decision: Decision) -> str | None:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
-from services.feedback.intake import DeadLetter, Intake
+from services.feedback.intake import DeadLetter, Intake, Joinable
 from services.feedback.rewards import joined_reward, receive_order
 from services.feedback.windows import Changes, Closing, DecisionKey, FeedbackKey, Known, LoopKey, Window
+from shared import wire
 from shared.db.decisions import ClosedBy, StoredFeedback
 from shared.db.statistics import CountName
-from shared.domain import Activation, Decision, Feedback
+from shared.domain import Activation, Decision, EpisodeEnd, Feedback, ImportedExperience
 from shared.loop_settings import LoopSettings
 
 MICROSECONDS: Final = 1_000_000
@@ -38,6 +39,10 @@ class Join:
                     self._activate(event)
                 case Feedback():
                     self._receive(event)
+                case EpisodeEnd():
+                    self.changes.episode_ends.append(event)
+                case ImportedExperience():
+                    self._import(event)
 
     def close_due(self, until: int) -> None:
         """Closes the windows that end before a time, in order of their ends; without a loop there is no experience."""
@@ -53,23 +58,50 @@ class Join:
                 self._set_end(window, None)
 
     def _decide(self, decision: Decision, payload: bytes) -> None:
+        window = self._open(decision, payload)
+        if window is None:
+            return
+        activation = self._known.activations.pop(window.key, None)
+        if activation is not None and self.changes.activations.pop(window.key, None) is None:
+            self.changes.activated.add(window.key)
+        if not decision.deferred:
+            self._set_end(window, decision.decided_at + self._wait(window))
+        if activation is not None:
+            self._start(window, activation)
+        self._join_dangling(window)
+
+    def _import(self, imported: ImportedExperience) -> None:
+        """The window closes at once, by what the experience brings; other feedback is late."""
+        decision = imported.decision
+        window = self._open(decision, wire.decision_to_pb(decision).SerializeToString())
+        if window is None:
+            return
+        new = [feedback for feedback in imported.feedback if _identity(feedback) not in self._known.feedback_ids]
+        for feedback in new:
+            self._known.feedback_ids.add(_identity(feedback))
+            self.changes.feedback[_identity(feedback)] = StoredFeedback(feedback, late=False)
+            self._count(feedback, "feedback")
+        window.in_time = new
+        self._close(window, decision.decided_at, "feedback", imported.reward)
+        if imported.episode_end is not None:
+            self.changes.episode_ends.append(imported.episode_end)
+        self._join_dangling(window)
+
+    def _open(self, decision: Decision, payload: bytes) -> Window | None:
+        """The window of a new decision; None, and counted, for one that repeats an id."""
         key = _key(decision)
         known = self.windows.get(key)
         if known is not None:
             repeats = known.request_sha256 == decision.request_sha256
             self._count(decision, "duplicate_decisions" if repeats else "conflicting_decisions")
-            return
+            return None
         window = self.windows[key] = _window(decision)
         self.changes.decisions[key] = (decision, payload)
         self._count(decision, "decisions")
-        activation = self._known.activations.pop(key, None)
-        if activation is not None and self.changes.activations.pop(key, None) is None:
-            self.changes.activated.add(key)
-        if not decision.deferred:
-            self._set_end(window, decision.decided_at + self._wait(window))
-        if activation is not None:
-            self._start(window, activation)
-        for feedback in sorted(self._known.dangling.pop(key, []), key=receive_order):
+        return window
+
+    def _join_dangling(self, window: Window) -> None:
+        for feedback in sorted(self._known.dangling.pop(window.key, []), key=receive_order):
             self._settle(feedback)
             self._join(window, feedback)
 
@@ -143,8 +175,9 @@ class Join:
             started = window.decided_at if window.activated_at is None else window.activated_at
             self._close(window, max(started, *(feedback.received_at for feedback in window.in_time)), "feedback")
 
-    def _close(self, window: Window, closed_at: int, closed_by: ClosedBy) -> None:
-        reward = joined_reward(self._loops[window.tenant, window.loop_id], window.in_time)
+    def _close(self, window: Window, closed_at: int, closed_by: ClosedBy, reward: float | None = None) -> None:
+        if reward is None:
+            reward = joined_reward(self._loops[window.tenant, window.loop_id], window.in_time)
         self.changes.closings.append(Closing(window, reward, closed_at, closed_by))
         self._set_end(window, None)
 
@@ -156,7 +189,7 @@ class Join:
         wait = self._loops[window.tenant, window.loop_id].reward_wait_time
         return round(wait.total_seconds() * MICROSECONDS)
 
-    def _count(self, of: Decision | Activation | Feedback, name: CountName, by: int = 1) -> None:
+    def _count(self, of: Joinable, name: CountName, by: int = 1) -> None:
         self.changes.counts[of.tenant, of.loop_id, name] += by
 
 

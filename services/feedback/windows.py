@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from services.feedback.intake import DeadLetter
 from shared.db.decisions import ClosedBy, StoredFeedback
 from shared.db.statistics import CountName
-from shared.domain import Activation, Decision, Feedback
+from shared.domain import Activation, Decision, EpisodeEnd, Feedback
 
 LoopKey = tuple[str, str]
 DecisionKey = tuple[str, str, str]
@@ -49,9 +49,9 @@ class Window:
 
     @property
     def served(self) -> tuple[str, float | None]:
-        """The action that was shown, and its propensity: None where that was not the drawn one."""
+        """The action that was shown, and its propensity: None where that was not the drawn one, or is not known."""
         if self.served_action_id is None or self.served_action_id == self.action_id:
-            return self.action_id, self.probability
+            return self.action_id, self.probability or None
         return self.served_action_id, None
 
 
@@ -92,5 +92,6 @@ class Changes:
     activations: dict[DecisionKey, Activation] = field(default_factory=dict)
     activated: set[DecisionKey] = field(default_factory=set)
     closings: list[Closing] = field(default_factory=list)
+    episode_ends: list[EpisodeEnd] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     counts: Counter[tuple[str, str, CountName]] = field(default_factory=Counter)

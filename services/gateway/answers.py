@@ -4,7 +4,7 @@ from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.domain import RunKind, RunStatus
+from shared.domain import End, RunKind, RunStatus
 from shared.loop_settings import LoopSettings
 from shared.security import Role
 
@@ -125,7 +125,10 @@ class DecisionDetail(DecisionAnswer):
 
 
 class ExperienceAnswer(Answer):
-    """A decision joined with its reward; `probability` is null where another action than the drawn one was served."""
+    """A decision joined with its reward.
+
+    `probability` is null where another action than the drawn one was served, and where an import did not tell it.
+    """
 
     sequence: int
     decision_id: str
@@ -150,6 +153,30 @@ class FeedbackAnswer(Answer):
 
     accepted: int
     feedback_ids: list[str]
+
+
+class EpisodeEndAnswer(Answer):
+    """The end is durable."""
+
+    episode_id: str
+    end: End
+    ended_at: Moment
+
+
+class SkippedLine(Answer):
+    """A line that was not taken, counted from 1, and why."""
+
+    line: int
+    reason: str
+
+
+class ImportAnswer(Answer):
+    """What became of the lines; what was accepted is durable."""
+
+    accepted: int
+    duplicates: int = Field(description="Lines whose `decision_id` is known, or stood in an earlier line.")
+    skipped: list[SkippedLine] = Field(description="The first thousand.")
+    skipped_total: int
 
 
 class TrainingRunAnswer(Answer):

@@ -1,13 +1,23 @@
 """What requests hold. Strict: a number in quotes is a text, and an unknown field is an error."""
 
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from services.gateway.moments import moment_of
-from shared.loop_settings import MAX_ACTIONS, MAX_AMOUNT, ActionId, ActionSettings
+from shared.domain import End
+from shared.loop_settings import MAX_ACTIONS, MAX_AMOUNT, ActionId, ActionSettings, Amount
 from shared.security import Role
 
 MAX_BATCH: Final = 256
@@ -71,6 +81,18 @@ class Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+def _follows_in_an_episode(previous: str | None, info: ValidationInfo) -> str | None:
+    if previous is not None and info.data.get("episode_id") is None:
+        raise ValueError("A decision that follows another one needs the `episode_id` of both")
+    return previous
+
+
+def _ends_an_episode(end: End | None, info: ValidationInfo) -> End | None:
+    if end is not None and info.data.get("episode_id") is None:
+        raise ValueError("An end needs the `episode_id` of what ended")
+    return end
+
+
 class DecisionRequest(Body):
     """What to decide on."""
 
@@ -85,8 +107,10 @@ class DecisionRequest(Body):
     baseline_action_id: ActionId | None = Field(
         default=None, description="What the product would do by itself: it is chosen where no model can be reached."
     )
-    episode_id: Reference | None = None
-    previous_decision_id: Reference | None = None
+    episode_id: Reference | None = Field(default=None, description="The episode that the decision is part of.")
+    previous_decision_id: Annotated[Reference | None, AfterValidator(_follows_in_an_episode)] = Field(
+        default=None, description="The decision before it in its episode; none: it is the first."
+    )
     subject_id: str | None = Field(default=None, min_length=1, max_length=256, description="Whom it is decided for.")
     deferred: bool = Field(
         default=False, description="True: the window of the reward starts when the decision is activated."
@@ -141,6 +165,11 @@ def _moment(value: object) -> int | None:
         ) from None
 
 
+OptionalMoment = Annotated[
+    int | None, BeforeValidator(_moment), WithJsonSchema({"type": ["string", "null"], "format": "date-time"})
+]
+
+
 class FeedbackRequest(Body):
     """One event about a decision."""
 
@@ -161,11 +190,48 @@ class FeedbackRequest(Body):
             }
         ),
     ]
-    occurred_at: Annotated[
-        int | None,
-        BeforeValidator(_moment),
-        WithJsonSchema({"type": ["string", "null"], "format": "date-time", "description": "By the product's clock."}),
-    ] = None
+    occurred_at: OptionalMoment = Field(default=None, description="By the product's clock.")
+
+
+class EpisodeEndRequest(Body):
+    """An episode is over."""
+
+    end: End = Field(
+        description="`terminated`: nothing follows. `truncated`: more would have followed, but nobody sees it."
+    )
+    decision_id: Reference = Field(description="The episode's last decision.")
+
+
+class ImportedRow(Body):
+    """A decision of another system with what came of it: one line of an import."""
+
+    decision_id: Reference
+    time: OptionalMoment = Field(default=None, description="When it was decided; now, where it is left out.")
+    context: Context = Field(default_factory=dict)
+    actions: list[ActionSettings] | None = Field(
+        default=None, max_length=MAX_ACTIONS, description="The candidates; may be left out where the loop lists them."
+    )
+    action_id: ActionId = Field(description="What was done: one of the candidates.")
+    probability: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None, description="With which it was drawn. Without it the row has no part in evaluations."
+    )
+    reward: Amount | None = Field(default=None, description="In place of feedback.")
+    feedback: list[dict[str, object]] | None = Field(
+        default=None,
+        max_length=MAX_FEEDBACK,
+        description="Events as POST …/feedback takes them, without `decision_id`; they make the reward.",
+    )
+    episode_id: Reference | None = None
+    previous_decision_id: Annotated[Reference | None, AfterValidator(_follows_in_an_episode)] = None
+    end: Annotated[End | None, AfterValidator(_ends_an_episode)] = Field(
+        default=None, description="How the episode ended with this decision, if it did."
+    )
+
+    @model_validator(mode="after")
+    def _has_one_outcome(self) -> Self:
+        if (self.reward is None) == (self.feedback is None):
+            raise ValueError("A row has either a `reward` or `feedback`")
+        return self
 
 
 class TrainingRunRequest(Body):

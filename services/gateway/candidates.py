@@ -6,6 +6,7 @@ from services.gateway.bodies import DecisionRequest
 from services.gateway.directory import ServedLoop
 from services.gateway.problems import Problem, ProblemType
 from shared.domain import Action
+from shared.loop_settings import ActionSettings
 
 
 def candidates_of(served: ServedLoop, request: DecisionRequest) -> tuple[Sequence[Action], list[int], int | None]:
@@ -14,36 +15,46 @@ def candidates_of(served: ServedLoop, request: DecisionRequest) -> tuple[Sequenc
     Raises:
         Problem: there are none, two have one id, all are excluded, or an id is none of theirs.
     """
-    actions = _actions(served, request)
+    actions = actions_of(served, request.actions)
     positions = {action.id: position for position, action in enumerate(actions)}
     excluded = sorted(
         {
-            _position(positions, action_id, f"excluded_action_ids.{index}")
+            position_of(positions, action_id, f"excluded_action_ids.{index}")
             for index, action_id in enumerate(request.excluded_action_ids)
         }
     )
     if len(excluded) == len(actions):
         raise Problem(ProblemType.EVERY_ACTION_EXCLUDED, "Leave at least one.", "excluded_action_ids")
     baseline = request.baseline_action_id
-    return actions, excluded, None if baseline is None else _position(positions, baseline, "baseline_action_id")
+    return actions, excluded, None if baseline is None else position_of(positions, baseline, "baseline_action_id")
 
 
-def _actions(served: ServedLoop, request: DecisionRequest) -> Sequence[Action]:
-    if request.actions is None:
+def actions_of(served: ServedLoop, sent: Sequence[ActionSettings] | None) -> Sequence[Action]:
+    """What a request sent as its candidates, else what the loop lists.
+
+    Raises:
+        Problem: there are none, or two have one id.
+    """
+    if sent is None:
         if not served.actions:
             raise Problem(ProblemType.NO_ACTIONS, "The loop lists none, so each decision brings its own.", "actions")
         return served.actions
-    if not request.actions:
+    if not sent:
         raise Problem(ProblemType.NO_ACTIONS, "Send at least one, or leave `actions` out.", "actions")
     seen: set[str] = set()
-    for index, action in enumerate(request.actions):
+    for index, action in enumerate(sent):
         if action.id in seen:
             raise Problem(ProblemType.DUPLICATE_ACTION, f"{action.id!r} stands here again.", f"actions.{index}.id")
         seen.add(action.id)
-    return [Action(action.id, action.features) for action in request.actions]
+    return [Action(action.id, action.features) for action in sent]
 
 
-def _position(positions: dict[str, int], action_id: str, field: str) -> int:
+def position_of(positions: dict[str, int], action_id: str, field: str) -> int:
+    """Where a candidate stands.
+
+    Raises:
+        Problem: it is none; names the field.
+    """
     position = positions.get(action_id)
     if position is None:
         raise Problem(ProblemType.UNKNOWN_ACTION, f"{action_id!r} is none of the candidates.", field)

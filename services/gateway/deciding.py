@@ -1,7 +1,7 @@
 """The whole of a decision: seen before, drafted, chosen, logged, answered."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import orjson
@@ -19,7 +19,7 @@ from services.gateway.problems import as_problem
 from services.gateway.ranking import answer_of
 from services.gateway.repository import DecisionKey
 from services.gateway.storage import Storage
-from shared.domain import INLINE_BYTES, Clock, ContextValue, Decision, Media
+from shared.domain import Clock, Decision
 from shared.events import DECISIONS, decision_record
 from shared.loop_settings import Loop
 from shared.security import draw_seed
@@ -81,7 +81,7 @@ class Decider:
             loop_id=loop.loop_id,
             decision_id=key[2],
             decided_at=self.clock(),
-            context={name: await self._as_logged(value) for name, value in draft.context.items()},
+            context={name: await self.storage.as_logged(value) for name, value in draft.context.items()},
             actions=draft.actions,
             action_id=draft.actions[chosen.position].id,
             probability=float(chosen.probabilities[chosen.position]),
@@ -116,13 +116,6 @@ class Decider:
             baseline=baseline,
             seed=draw_seed(_draw_key(loop, self.draw_secret), *key),
         )
-
-    async def _as_logged(self, value: ContextValue) -> ContextValue:
-        """The value as its event holds it: what is large is durable in the artifact store first."""
-        if isinstance(value, Media) and value.data is not None and len(value.data) > INLINE_BYTES:
-            await self.storage.put(value.data)
-            return replace(value, data=None)
-        return value
 
 
 def _draw_key(loop: Loop, secret: bytes) -> bytes:

@@ -9,6 +9,7 @@ from services.gateway.appending import Appender
 from services.gateway.deciding import Decider
 from services.gateway.directory import Directory
 from services.gateway.idempotency import DecidedBefore, RecentAnswers
+from services.gateway.importing import Importer
 from services.gateway.loops import Loops
 from services.gateway.metrics import Metrics
 from services.gateway.model_services import ModelServices, Rpcs
@@ -33,6 +34,7 @@ class Parts:
     serving: Serving
     first_version_timeout: float
     decider: Decider
+    importer: Importer
     appender: Appender
     storage: Storage
     loops: Loops
@@ -82,6 +84,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
         serving=serving,
         first_version_timeout=settings.first_version_timeout,
         decider=decider,
+        importer=Importer(engine, appender, storage, clock),
         appender=appender,
         storage=storage,
         loops=Loops(engine, directory, ports.enqueue, clock),

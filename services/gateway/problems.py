@@ -58,6 +58,7 @@ class ProblemType(Enum):
     DUPLICATE_ACTION = (422, "Two actions have the same id")
     UNKNOWN_ACTION = (422, "There is no such action")
     EVERY_ACTION_EXCLUDED = (422, "Every action is excluded")
+    NOT_EPISODIC = (422, "The loop's decisions stand each alone")
     UNKNOWN_METRIC = (422, "The loop's reward has no such metric")
     INTERNAL_ERROR = (500, "Something went wrong here")
     DATABASE_UNAVAILABLE = (503, "The database is not available")

@@ -122,6 +122,13 @@ def read_decided(session: Session, keys: Collection[DecisionKey]) -> dict[Decisi
     }
 
 
+def read_known_ids(session: Session, tenant: str, loop_id: str, decision_ids: Collection[str]) -> set[str]:
+    """Of these ids of decisions, those that the joiner has written."""
+    of = DecisionRow
+    mine = (of.tenant == tenant, of.loop_id == loop_id, of.decision_id.in_(decision_ids))
+    return set(session.scalars(select(of.decision_id).where(*mine)))
+
+
 def _key(row: ApiKeyRow) -> ApiKey:
     return ApiKey(
         tenant=row.tenant,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy import Engine
@@ -9,7 +10,7 @@ from sqlalchemy import Engine
 from services.gateway.problems import RETRY_SOON, Problem, ProblemType
 from services.gateway.repository import add_audit, add_media, read_media_type
 from shared.db.engine import read_session, write_session
-from shared.domain import Clock, Media
+from shared.domain import INLINE_BYTES, Clock, ContextValue, Media
 from shared.registry.artifacts import ArtifactStore
 from shared.security import ApiKey
 
@@ -32,6 +33,13 @@ class Storage:
         except OSError as error:
             detail = "Nothing was stored; try again."
             raise Problem(ProblemType.STORAGE_UNAVAILABLE, detail, headers=RETRY_SOON) from error
+
+    async def as_logged(self, value: ContextValue) -> ContextValue:
+        """The value as its event holds it: what is large is durable here first."""
+        if isinstance(value, Media) and value.data is not None and len(value.data) > INLINE_BYTES:
+            await self.put(value.data)
+            return replace(value, data=None)
+        return value
 
     def read(self, sha256: str) -> bytes:
         """The bytes under a hash; blocks.

@@ -114,7 +114,13 @@ def _is_whole(experience: Experience, policy: Policy) -> bool:
 
 
 def _after(head: Head, experiences: Sequence[Experience]) -> Policy:
-    """The policy with these learned; one whose context the version cannot read teaches it nothing."""
+    """The policy with these learned; one whose context the version cannot read teaches it nothing.
+
+    Nor does any teach a version of Q-learning: what followed an experience is not known when it closes. The next
+    version's statistics rest on it.
+    """
+    if head.loaded.manifest.settings.learning.bootstraps:
+        return head.policy
     readable = [experience for experience in experiences if experience.state is not None]
     if not readable:
         return head.policy

@@ -1,12 +1,16 @@
 """What a run offers to the registry: version 1, or a fine-tuned version with the gate's verdict."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
-from services.trainer.examples import examples_of
+import torch
+
+from services.trainer.bootstrapping import targets
+from services.trainer.examples import Examples, examples_of
 from services.trainer.experiences import PreparedExperience, Replay
 from services.trainer.fine_tuning import DivergedError, Report, fine_tune
-from services.trainer.gate import Verdict, judge
+from services.trainer.gate import Verdict, judge, judge_by_temporal_difference
 from services.trainer.heads import add_examples
 from services.trainer.leasing import Lease
 from services.trainer.networks import Networks, warm_start
@@ -49,13 +53,18 @@ def fine_tuned_candidate(
 ) -> Candidate:
     """Learns from the older experiences, is judged on the newest, and has a head that rests on all of them.
 
+    With Q-learning, heads regress on r + γ max Q(s′, ·) by their own version's networks, and an experience of which it
+    is not known what followed has no part.
+
     Raises:
         NothingToLearnError: there are too few experiences, or none to judge by.
         DivergedError: a loss, a weight or the head's sums are not finite.
         LeaseLostError: another worker has the run.
     """
     architecture, learning = Architecture.of(loop.settings), loop.settings.learning
-    reward_range = loop.settings.reward.range
+    reward_range, covers_sequence = loop.settings.reward.range, experiences[-1].row.sequence if experiences else 0
+    if learning.bootstraps:
+        experiences = [experience for experience in experiences if experience.is_whole]
     cut = len(experiences) - round(len(experiences) * HELD_OUT)
     older = examples_of(experiences[:cut], architecture, reward_range)
     if len(older) < LEAST_EXPERIENCES:
@@ -63,9 +72,11 @@ def fine_tuned_candidate(
     serving = load_networks(champion, artifacts)
     start = warm_start(serving, architecture, learning.seed)
     tuned = fine_tune(start, older, learning, learning.seed + champion.version, _report(lease))
-    statistics = add_examples(tuned.networks, empty_statistics(architecture), older, lease.keep)
+    statistics = add_examples(
+        tuned.networks, empty_statistics(architecture), _valued(loop, tuned.networks, older, lease), lease.keep
+    )
     newest = examples_of(experiences[cut:], architecture, reward_range)
-    completed = add_examples(tuned.networks, statistics, newest, lease.keep)
+    completed = add_examples(tuned.networks, statistics, _valued(loop, tuned.networks, newest, lease), lease.keep)
     _refuse_infinite(completed)
     rows = held_out_rows(experiences[cut:], replay.read_decisions(loop, experiences[cut:]), reward_range)
     if not rows:
@@ -76,7 +87,7 @@ def fine_tuned_candidate(
         networks=tuned.networks,
         statistics=completed,
         parent=champion.version,
-        covers_sequence=experiences[-1].row.sequence,
+        covers_sequence=covers_sequence,
         metrics={
             "training_loss": tuned.loss,
             "steps": float(tuned.steps),
@@ -115,10 +126,28 @@ def _judge(
 ) -> Verdict:
     """Both heads rest on older experiences alone, the champion's on those that it decides by."""
     examples = examples_of(served, champion.architecture, loop.settings.reward.range)
-    statistics = add_examples(champion, empty_statistics(champion.architecture), examples, lease.keep)
+    valued = _valued(loop, champion, examples, lease)
+    statistics = add_examples(champion, empty_statistics(champion.architecture), valued, lease.keep)
     exploration = loop.settings.exploration
     ours = score(*candidate, rows, exploration, lease.keep)
-    return judge(ours, score(champion, statistics, rows, exploration, lease.keep), rows)
+    theirs = score(champion, statistics, rows, exploration, lease.keep)
+    if not loop.settings.learning.bootstraps:
+        return judge(ours, theirs, rows)
+    low, high = loop.settings.reward.range
+    zero, discount = -low / (high - low), loop.settings.learning.discount
+    rewards = torch.tensor([row.reward for row in rows], dtype=torch.float32)
+    known = [row.experience for row in rows]
+    aims = targets(candidate[0], known, rewards, zero, discount, lease.keep).double().numpy()
+    return judge_by_temporal_difference(ours, theirs, rows, aims, zero, discount)
+
+
+def _valued(loop: Loop, networks: Networks, examples: Examples, lease: Lease) -> Examples:
+    """The examples with what the networks' head regresses on in place of their rewards."""
+    learning = loop.settings.learning
+    if not learning.bootstraps:
+        return examples
+    of = (examples.experiences, examples.rewards, examples.zero)
+    return replace(examples, rewards=targets(networks, *of, learning.discount, lease.keep))
 
 
 def _refuse_infinite(statistics: HeadStatistics) -> None:

@@ -20,6 +20,8 @@ class Examples:
     experiences: Sequence[PreparedExperience]
     slots: Tensor  # int64 [N]
     rewards: Tensor  # float32 [N]
+    # What a reward of 0 is when standardised.
+    zero: float = 0.0
 
     def __len__(self) -> int:
         return len(self.experiences)
@@ -37,5 +39,8 @@ def examples_of(
     low, high = reward_range
     rewards = [(experience.row.reward - low) / (high - low) for experience, _ in known]
     return Examples(
-        [experience for experience, _ in known], torch.tensor([slot for _, slot in known]), torch.tensor(rewards)
+        [experience for experience, _ in known],
+        torch.tensor([slot for _, slot in known]),
+        torch.tensor(rewards),
+        zero=-low / (high - low),
     )

@@ -8,26 +8,59 @@ from sqlalchemy import Engine
 
 from services.trainer.repository import JoinedRow, read_decisions, read_experiences
 from shared.db.engine import read_session
-from shared.domain import Action, Decision
+from shared.db.episodes import read_ends, read_next_decisions
+from shared.domain import Action, Decision, End
 from shared.loop_settings import Loop, ModalitySettings
 from shared.networks.media_decoder import Decode
 from shared.networks.preparation import Fetch, Row, prepare
 from shared.networks.preprocessing import Bag, RefusedValueError, action_features
+from shared.registry.manifest import Architecture
 
 CHUNK: Final = 64
 
 Item = TypeVar("Item")
-Modalities = Mapping[str, ModalitySettings]
-# Features of a context, and the bag of the action that was taken.
-Prepared = tuple[Row, Bag]
+# What of a loop's settings decides how a decision is prepared.
+Shape = tuple[Mapping[str, ModalitySettings], str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class NextState:
+    """What a decision chose from: features of its context, and ids of what was allowed, with bags if they count."""
+
+    features: Row
+    action_ids: Sequence[str]
+    actions: Sequence[Bag]
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedExperience:
-    """A joined row with the features of its context and the bag of the action that was taken."""
+    """A joined row with the features of its context and the bag of the action that was taken.
+
+    Within an episode also what followed it, and how the episode ended with it, as far as that is known.
+    """
 
     row: JoinedRow
     features: Row
+    action: Bag
+    next_state: NextState | None = None
+    end: End | None = None
+
+    @property
+    def following(self) -> NextState | None:
+        """What its value goes on with: nothing where the episode terminated."""
+        return None if self.end == "terminated" else self.next_state
+
+    @property
+    def is_whole(self) -> bool:
+        """It is known what followed it, or that nothing did: one that was truncated, or still goes on, may not say."""
+        return self.end == "terminated" or self.next_state is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A decision as networks take it, and the bag of the action that was taken."""
+
+    state: NextState
     action: Bag
 
 
@@ -39,18 +72,27 @@ class Replay:
         self._decode = decode
         self._fetch = fetch
         self._loops = loops
-        self._kept: dict[tuple[str, str], tuple[Modalities, dict[str, Prepared]]] = {}
+        self._kept: dict[tuple[str, str], tuple[Shape, dict[str, Prepared]]] = {}
 
     def read(self, loop: Loop, limit: int, keep_lease: Callable[[], None]) -> list[PreparedExperience]:
         """The newest experiences, oldest first; a context value or an action that cannot be read is left out."""
         with read_session(self._engine) as session:
             rows = read_experiences(session, loop.tenant, loop.loop_id, limit)
         kept = self._take(loop)
-        for chunk in chunks([row for row in rows if row.decision_id not in kept], CHUNK):
-            keep_lease()
-            kept |= self._prepare(loop, chunk)
+        self._add(loop, kept, {row.decision_id: row.action_id for row in rows}, keep_lease)
         self._keep(loop, {row.decision_id: kept[row.decision_id] for row in rows if row.decision_id in kept})
-        return [PreparedExperience(row, *kept[row.decision_id]) for row in rows if row.decision_id in kept]
+        read = [row for row in rows if row.decision_id in kept]
+        following, ends = self._follow(loop, read, kept, keep_lease)
+        return [
+            PreparedExperience(
+                row,
+                kept[row.decision_id].state.features,
+                kept[row.decision_id].action,
+                following.get(row.decision_id),
+                ends.get(row.decision_id),
+            )
+            for row in read
+        ]
 
     def read_decisions(self, loop: Loop, experiences: Sequence[PreparedExperience]) -> dict[str, Decision]:
         """The decisions of experiences, by id."""
@@ -58,24 +100,52 @@ class Replay:
         with read_session(self._engine) as session:
             return read_decisions(session, loop.tenant, loop.loop_id, ids)
 
-    def _prepare(self, loop: Loop, rows: Sequence[JoinedRow]) -> dict[str, Prepared]:
+    def _follow(
+        self, loop: Loop, rows: Sequence[JoinedRow], kept: Mapping[str, Prepared], keep_lease: Callable[[], None]
+    ) -> tuple[dict[str, NextState], dict[str, End]]:
+        """What followed the rows' decisions, and how episodes ended with them; in loops without episodes nothing."""
+        if loop.settings.problem_type != "episodic" or not rows:
+            return {}, {}
+        first, timeout = rows[0].sequence, loop.settings.episode_timeout
         with read_session(self._engine) as session:
-            decisions = read_decisions(session, loop.tenant, loop.loop_id, [row.decision_id for row in rows])
-        contexts = [decisions[row.decision_id].context for row in rows]
+            next_ids = read_next_decisions(session, loop.tenant, loop.loop_id, first)
+            ends = read_ends(session, loop.tenant, loop.loop_id, first, timeout)
+        known = dict(kept)
+        # Decisions that are not experiences yet: they are taken for their contexts alone, and not kept.
+        self._add(loop, known, dict.fromkeys(next_ids.values()), keep_lease)
+        return {one: known[next_id].state for one, next_id in next_ids.items() if next_id in known}, ends
+
+    def _add(
+        self,
+        loop: Loop,
+        kept: dict[str, Prepared],
+        taken: Mapping[str, str | None],
+        keep_lease: Callable[[], None],
+    ) -> None:
+        """Prepares decisions that are not kept, by id, with the action that was taken; None: the drawn one."""
+        for chunk in chunks([decision_id for decision_id in taken if decision_id not in kept], CHUNK):
+            keep_lease()
+            kept |= self._prepare(loop, chunk, taken)
+
+    def _prepare(self, loop: Loop, ids: Sequence[str], taken: Mapping[str, str | None]) -> dict[str, Prepared]:
+        with read_session(self._engine) as session:
+            decisions = read_decisions(session, loop.tenant, loop.loop_id, ids)
+        contexts = [decisions[decision_id].context for decision_id in ids]
         features, _ = prepare(contexts, loop.settings.modalities, self._decode, self._fetch)
         prepared = {}
-        for row, row_features in zip(rows, features, strict=True):
-            bag = action_bag(_taken(decisions[row.decision_id], row.action_id))
+        for decision_id, row_features in zip(ids, features, strict=True):
+            decision = decisions[decision_id]
+            bag = action_bag(_taken(decision, taken[decision_id] or decision.action_id))
             if bag is not None:
-                prepared[row.decision_id] = (row_features, bag)
+                prepared[decision_id] = Prepared(_state(loop, decision, row_features), bag)
         return prepared
 
     def _take(self, loop: Loop) -> dict[str, Prepared]:
-        modalities, kept = self._kept.pop((loop.tenant, loop.loop_id), ({}, {}))
-        return kept if modalities == loop.settings.modalities else {}
+        shape, kept = self._kept.pop((loop.tenant, loop.loop_id), (None, {}))
+        return kept if shape == _shape(loop) else {}
 
     def _keep(self, loop: Loop, prepared: dict[str, Prepared]) -> None:
-        self._kept[loop.tenant, loop.loop_id] = (loop.settings.modalities, prepared)
+        self._kept[loop.tenant, loop.loop_id] = (_shape(loop), prepared)
         while len(self._kept) > self._loops:
             del self._kept[next(iter(self._kept))]
 
@@ -91,6 +161,22 @@ def action_bag(action: Action) -> Bag | None:
 def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     """The items in order, so many at a time."""
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _shape(loop: Loop) -> Shape:
+    of = loop.settings
+    return of.modalities, of.problem_type, Architecture.of(of).action_features
+
+
+def _state(loop: Loop, decision: Decision, features: Row) -> NextState:
+    """The candidates are left out where nothing asks for them: they would take most of the memory."""
+    if loop.settings.problem_type != "episodic":
+        return NextState(features, (), ())
+    allowed = [action for action in decision.actions if action.id not in decision.excluded_action_ids]
+    if not Architecture.of(loop.settings).action_features:
+        return NextState(features, [action.id for action in allowed], ())
+    bags = [(action.id, bag) for action in allowed if (bag := action_bag(action)) is not None]
+    return NextState(features, [action_id for action_id, _ in bags], [bag for _, bag in bags])
 
 
 def _taken(decision: Decision, action_id: str) -> Action:

@@ -67,7 +67,7 @@ def fine_tune(
     pretrained = [parameter.detach() for parameter in champion.parameters()]
     optimizer = torch.optim.AdamW(_groups(networks), weight_decay=0.0, fused=True)
     generator = Generator().manual_seed(seed)
-    objective = objective_of(learning)
+    objective = objective_of(learning, networks, champion)
     losses: list[float] = []
     steps = steps_for(len(examples), learning.max_steps)
     for step, chosen in enumerate(_minibatches(len(examples), steps, generator)):

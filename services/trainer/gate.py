@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.scoring import HeldOutRow, VersionScores, progressive_loss
+from shared.domain import Doubles
 from shared.evaluation.doubly_robust import (
     LoggedChoices,
     doubly_robust,
@@ -52,6 +53,43 @@ def judge(candidate: VersionScores, champion: VersionScores, rows: Sequence[Held
     figures |= {"held_out": float(len(rows)), "loss": losses[0], "champion_loss": losses[1]}
     takes_over = finding == "passed" or (finding == "insufficient_evidence" and losses[0] <= losses[1])
     return Verdict(takes_over, finding, figures)
+
+
+def judge_by_temporal_difference(
+    candidate: VersionScores,
+    champion: VersionScores,
+    rows: Sequence[HeldOutRow],
+    targets_N: Doubles,
+    zero: float,
+    discount: float,
+) -> Verdict:
+    """By the squared temporal difference of what both expect of the actions taken, row by row.
+
+    What a version is worth along episodes does not show in the reward of one decision, so that the doubly robust
+    difference of immediate rewards would turn down who gives up a little now for more later. Both are held against the
+    same targets, r + γ max Q(s′, ·) by the candidate's networks, which have looked further ahead: each against its own
+    would favour a version that expects nothing anywhere, and meets that. A candidate whose targets lie further from 0
+    on average than rewards of this size can add up to has diverged, however well it meets them.
+
+    Args:
+        targets_N: standardised; `zero` is a standardised reward of 0.
+    """
+    errors_N = [_squared_errors(scores, rows, targets_N) for scores in (candidate, champion)]
+    difference = one_sided_bounds(errors_N[1] - errors_N[0])
+    rewards_N = np.array([row.reward for row in rows])
+    value, most = float(np.abs(targets_N - zero).mean()), float(np.abs(rewards_N - zero).max()) / (1 - discount)
+    figures = {"held_out": float(len(rows)), "value": value, "difference": difference.mean}
+    figures |= {"loss": float(errors_N[0].mean()), "champion_loss": float(errors_N[1].mean())}
+    if value > (1 + TOLERANCE) * most or difference.upper < 0:
+        return Verdict(False, "failed", figures)
+    finding: Finding = "passed" if difference.lower > 0 else "insufficient_evidence"
+    return Verdict(difference.mean >= 0, finding, figures)
+
+
+def _squared_errors(scores: VersionScores, rows: Sequence[HeldOutRow], targets_N: Doubles) -> Doubles:
+    taken_N1 = np.array([row.taken for row in rows])[:, None]
+    errors_N: Doubles = (np.take_along_axis(scores.expected_rewards, taken_N1, axis=1)[:, 0] - targets_N) ** 2
+    return errors_N
 
 
 def _compare(

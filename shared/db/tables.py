@@ -63,12 +63,15 @@ class DecisionRow(Base):
     served_action_id: Mapped[str | None]
     # When the window of the reward ends; null once closed, and while a deferred decision waits for its activation.
     closes_at: Mapped[int | None]
+    # The decision before it in its episode.
+    previous_decision_id: Mapped[str | None]
     # DecisionMade as it was logged.
     payload: Mapped[bytes]
 
     __table_args__ = (
         Index(None, "closes_at"),
         Index(None, "tenant", "loop_id", "decided_at", "decision_id"),
+        Index(None, "tenant", "loop_id", "previous_decision_id"),
     )
 
 
@@ -115,6 +118,21 @@ class DanglingActivationRow(Base):
     decision_id: Mapped[str] = mapped_column(primary_key=True)
     activated_at: Mapped[int]
     served_action_id: Mapped[str | None]
+
+
+class EpisodeEndRow(Base):
+    """How an episode ended, and with which decision; the first end counts."""
+
+    __tablename__ = "episode_ends"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    episode_id: Mapped[str] = mapped_column(primary_key=True)
+    decision_id: Mapped[str]
+    # terminated or truncated
+    end: Mapped[str]
+    ended_at: Mapped[int]
+
+    __table_args__ = (Index(None, "tenant", "loop_id", "decision_id"),)
 
 
 class ExperienceRow(Base):

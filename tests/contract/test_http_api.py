@@ -1,6 +1,7 @@
 """The gateway keeps to its own OpenAPI document, whatever is sent."""
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ __all__ = ["empty_database"]
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 EXAMPLES = 20
+
+
+@schemathesis.serializer("application/x-ndjson")
+def one_line(_: schemathesis.SerializationContext, value: Any) -> bytes:
+    return json.dumps(value).encode()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import TypeVar
 
 from sqlalchemy import ColumnElement, Select, func, select
@@ -18,7 +19,7 @@ from shared.db.tables import (
     FeedbackRow,
     LoopRow,
 )
-from shared.domain import Activation, Feedback
+from shared.domain import Activation, Feedback, ImportedExperience
 from shared.loop_settings import LoopSettings
 
 GroupT = TypeVar("GroupT")
@@ -123,7 +124,8 @@ def _read_waiting(session: Session, known: Known, loop: LoopKey, decision_ids: l
 
 def _read_feedback_ids(session: Session, events: Sequence[Joinable]) -> set[FeedbackKey]:
     found: set[FeedbackKey] = set()
-    came = (event for event in events if isinstance(event, Feedback))
+    came = [event for event in events if isinstance(event, Feedback)]
+    came += chain.from_iterable(event.feedback for event in events if isinstance(event, ImportedExperience))
     for loop, ids in _grouped(((event.tenant, event.loop_id), event.feedback_id) for event in came).items():
         for row in (FeedbackRow, DanglingFeedbackRow):
             mine = (row.tenant == loop[0], row.loop_id == loop[1], row.feedback_id.in_(ids))

@@ -16,13 +16,14 @@ from shared.db.tables import (
     DanglingFeedbackRow,
     DeadLetterRow,
     DecisionRow,
+    EpisodeEndRow,
     ExperienceRow,
     FeedbackRow,
     JoinerCountRow,
     LoopRow,
     RewardSumRow,
 )
-from shared.domain import Activation, Decision, Feedback
+from shared.domain import Activation, Decision, EpisodeEnd, Feedback
 
 Row = dict[str, object]
 
@@ -40,6 +41,7 @@ def write(session: Session, changes: Changes, windows: Mapping[DecisionKey, Wind
     _insert(session, DanglingActivationRow, [_activation(one) for one in changes.activations.values()])
     _delete(session, DanglingActivationRow, changes.activated)
     _insert_experiences(session, changes.closings)
+    _insert_first(session, EpisodeEndRow, [_episode_end(end) for end in changes.episode_ends])
     counts = [
         {"tenant": tenant, "loop_id": loop_id, "name": name, "count": count}
         for (tenant, loop_id, name), count in changes.counts.items()
@@ -51,6 +53,12 @@ def write(session: Session, changes: Changes, windows: Mapping[DecisionKey, Wind
 def _insert(session: Session, row: type[Base], rows: Sequence[Row]) -> None:
     if rows:
         session.execute(insert(table_of(row)), rows)
+
+
+def _insert_first(session: Session, row: type[Base], rows: Sequence[Row]) -> None:
+    """Leaves alone what stands under the same key."""
+    if rows:
+        session.execute(insert_on_conflict(session, row).on_conflict_do_nothing(), rows)
 
 
 def _delete(session: Session, row: type[Base], keys: Iterable[tuple[str, ...]]) -> None:
@@ -130,6 +138,7 @@ def _decision(decision: Decision, payload: bytes, window: Window) -> Row:
         "activated_at": window.activated_at,
         "served_action_id": window.served_action_id,
         "closes_at": window.closes_at,
+        "previous_decision_id": decision.previous_decision_id,
         "payload": payload,
     }
 
@@ -156,6 +165,17 @@ def _activation(activation: Activation) -> Row:
         "decision_id": activation.decision_id,
         "activated_at": activation.activated_at,
         "served_action_id": activation.served_action_id,
+    }
+
+
+def _episode_end(end: EpisodeEnd) -> Row:
+    return {
+        "tenant": end.tenant,
+        "loop_id": end.loop_id,
+        "episode_id": end.episode_id,
+        "decision_id": end.decision_id,
+        "end": end.end,
+        "ended_at": end.ended_at,
     }
 
 

@@ -102,6 +102,34 @@ class FeedbackReceived(_message.Message):
     occurred_at: int
     def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., feedback_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., metric: _Optional[str] = ..., number: _Optional[float] = ..., text: _Optional[str] = ..., received_at: _Optional[int] = ..., occurred_at: _Optional[int] = ...) -> None: ...
 
+class EpisodeEnded(_message.Message):
+    __slots__ = ("tenant", "loop_id", "episode_id", "decision_id", "end", "ended_at")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    LOOP_ID_FIELD_NUMBER: _ClassVar[int]
+    EPISODE_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    loop_id: str
+    episode_id: str
+    decision_id: str
+    end: str
+    ended_at: int
+    def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., episode_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., end: _Optional[str] = ..., ended_at: _Optional[int] = ...) -> None: ...
+
+class ExperienceImported(_message.Message):
+    __slots__ = ("decision", "feedback", "reward", "end")
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    FEEDBACK_FIELD_NUMBER: _ClassVar[int]
+    REWARD_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    decision: DecisionMade
+    feedback: _containers.RepeatedCompositeFieldContainer[FeedbackReceived]
+    reward: float
+    end: str
+    def __init__(self, decision: _Optional[_Union[DecisionMade, _Mapping]] = ..., feedback: _Optional[_Iterable[_Union[FeedbackReceived, _Mapping]]] = ..., reward: _Optional[float] = ..., end: _Optional[str] = ...) -> None: ...
+
 class ExperienceJoined(_message.Message):
     __slots__ = ("tenant", "loop_id", "sequence", "decision_id", "decided_at", "action_id", "probability", "reward", "model_version", "state", "action_embedding")
     TENANT_FIELD_NUMBER: _ClassVar[int]

@@ -23,7 +23,7 @@ DECIDE = {
     ("GET", "/v1/loops/{loop_id}/decisions/{decision_id}"),
     ("POST", "/v1/media"),
 }
-FEEDBACK = {("POST", "/v1/loops/{loop_id}/feedback")}
+FEEDBACK = {("POST", "/v1/loops/{loop_id}/feedback"), ("POST", "/v1/loops/{loop_id}/episodes/{episode_id}/end")}
 
 
 def operations(gateway: Gateway) -> list[tuple[str, str, str]]:

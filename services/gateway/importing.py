@@ -1,0 +1,252 @@
+"""Experiences of another system: lines of JSON, each checked by itself and logged in chunks, never all in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
+from typing import Final
+from uuid import NAMESPACE_OID, uuid5
+
+import numpy as np
+from sqlalchemy import Engine
+
+from services.gateway.appending import Appender
+from services.gateway.bodies import ImportedRow
+from services.gateway.candidates import actions_of, position_of
+from services.gateway.context import MediaTypes, context_of, media_ids
+from services.gateway.directory import ServedLoop
+from services.gateway.feedback import FURTHEST_AHEAD, feedback_of
+from services.gateway.idempotency import request_sha256
+from services.gateway.parsing import BODY_BYTES, parse_json, validated
+from services.gateway.problems import Problem, ProblemType
+from services.gateway.repository import add_audit, read_known_ids
+from services.gateway.storage import Storage
+from shared.db.engine import read_session, write_session
+from shared.domain import Clock, Decision, Doubles, Feedback, ImportedExperience
+from shared.eventlog import MAX_RECORD_BYTES, Record
+from shared.events import DECISIONS, imported_record
+from shared.loop_settings import Loop
+from shared.security import ApiKey
+
+CHUNK_LINES: Final = 500
+CHUNK_BYTES: Final = 4 * 1024 * 1024
+LINE_BYTES: Final = BODY_BYTES
+# Lines whose reasons are told; the others are counted.
+MOST_REASONS: Final = 1000
+
+# A line's number, from 1, and its bytes: None where it is too long.
+Line = tuple[int, bytes | None]
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the lines so far; `seen` holds the hashes of their ids."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    skipped_total: int = 0
+    skipped: list[dict[str, object]] = field(default_factory=list)
+    seen: set[int] = field(default_factory=set)
+
+    def skip(self, line: int, problem: Problem) -> None:
+        self.skipped_total += 1
+        if len(self.skipped) < MOST_REASONS:
+            at = "" if problem.field is None else f"{problem.field}: "
+            self.skipped.append({"line": line, "reason": f"{at}{problem.kind.title}. {problem.detail}"})
+
+    def body(self) -> dict[str, object]:
+        return {
+            "accepted": self.accepted,
+            "duplicates": self.duplicates,
+            "skipped": sorted(self.skipped, key=itemgetter("line")),
+            "skipped_total": self.skipped_total,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedRow:
+    """A line that is a row, with the SHA-256 of its members."""
+
+    line: int
+    row: ImportedRow
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Importer:
+    """Takes rows in. Threads do the work, so that decisions go on beside it."""
+
+    engine: Engine
+    appender: Appender
+    storage: Storage
+    clock: Clock
+
+    async def take(self, caller: ApiKey, served: ServedLoop, body: AsyncIterator[bytes]) -> Report:
+        """Logs every row that is valid and new; all that the report calls accepted is durable.
+
+        Raises:
+            EventLogError: rows before this chunk are durable; sending all of them again does no harm.
+        """
+        report = Report()
+        async for lines in chunks_of(lines_of(body)):
+            await self._take(served, lines, report)
+        await asyncio.to_thread(self._audit, caller, served.loop)
+        return report
+
+    async def _take(self, served: ServedLoop, lines: Sequence[Line], report: Report) -> None:
+        parsed = await asyncio.to_thread(self._parse, served.loop, lines, report)
+        media = (media_id for one in parsed for media_id in media_ids(one.row.context))
+        types = await self.storage.media_types(served.loop.tenant, media)
+        built = await asyncio.to_thread(self._build, served, parsed, types, report)
+        records: list[Record] = []
+        for line, imported in built:
+            record = imported_record(replace(imported, decision=await self._stored(imported.decision)))
+            if record.size > MAX_RECORD_BYTES:
+                report.skip(line, Problem(ProblemType.EVENT_TOO_LARGE, "An event holds at most 2 MiB."))
+            else:
+                records.append(record)
+        if records:
+            await self.appender.append(DECISIONS, records)
+        report.accepted += len(records)
+
+    def _parse(self, loop: Loop, lines: Sequence[Line], report: Report) -> list[ParsedRow]:
+        """The rows that are new, as far as the joiner has read the log."""
+        parsed: dict[str, ParsedRow] = {}
+        for number, text in lines:
+            try:
+                one = _parsed(number, text)
+            except Problem as problem:
+                report.skip(number, problem)
+                continue
+            key = hash(one.row.decision_id)
+            if key in report.seen:
+                report.duplicates += 1
+            else:
+                report.seen.add(key)
+                parsed[one.row.decision_id] = one
+        with read_session(self.engine) as session:
+            known = read_known_ids(session, loop.tenant, loop.loop_id, list(parsed))
+        report.duplicates += len(known)
+        return [one for decision_id, one in parsed.items() if decision_id not in known]
+
+    def _build(
+        self, served: ServedLoop, parsed: Sequence[ParsedRow], types: MediaTypes, report: Report
+    ) -> list[tuple[int, ImportedExperience]]:
+        now = self.clock()
+        built = []
+        for one in parsed:
+            try:
+                built.append((one.line, imported_of(served, one, types, now)))
+            except Problem as problem:
+                report.skip(one.line, problem)
+        return built
+
+    async def _stored(self, decision: Decision) -> Decision:
+        context = {name: await self.storage.as_logged(value) for name, value in decision.context.items()}
+        return replace(decision, context=context)
+
+    def _audit(self, caller: ApiKey, loop: Loop) -> None:
+        with write_session(self.engine) as session:
+            of = f"loops/{loop.loop_id}/experiences"
+            add_audit(session, caller.tenant, caller.key_id, "import", of, self.clock())
+
+
+def imported_of(served: ServedLoop, parsed: ParsedRow, media_types: MediaTypes, now: int) -> ImportedExperience:
+    """The experience of a row; without a time it is of now.
+
+    Raises:
+        Problem: names the field at fault.
+    """
+    loop, row = served.loop, parsed.row
+    decided_at = now if row.time is None else row.time
+    if not 0 < decided_at <= now + FURTHEST_AHEAD:
+        raise Problem(ProblemType.INVALID_FIELD, "It lies before 1970, or more than a day ahead.", "time")
+    actions = actions_of(served, row.actions)
+    taken = position_of({action.id: place for place, action in enumerate(actions)}, row.action_id, "action_id")
+    decision = Decision(
+        tenant=loop.tenant,
+        loop_id=loop.loop_id,
+        decision_id=row.decision_id,
+        decided_at=decided_at,
+        context=(context := context_of(loop.settings.modalities, row.context, media_types)),
+        actions=actions,
+        action_id=row.action_id,
+        probability=row.probability or 0.0,
+        probabilities=_probabilities(taken, len(actions), row.probability),
+        seed=0,
+        settings_revision=loop.settings_revision,
+        request_sha256=parsed.sha256,
+        modalities_used=sorted(context),
+        modalities_missing=[name for name in loop.settings.modalities if name not in context],
+        episode_id=row.episode_id,
+        previous_decision_id=row.previous_decision_id,
+    )
+    return ImportedExperience(decision, _feedback(loop, row, decided_at, now), row.reward, row.end)
+
+
+async def lines_of(body: AsyncIterator[bytes]) -> AsyncIterator[Line]:
+    """Lines that are not blank, with their numbers; of one that is too long nothing is kept."""
+    number, rest, is_too_long = 0, b"", False
+    async for part in body:
+        *whole, rest = (rest + part).split(b"\n")
+        for text in whole:
+            number += 1
+            if is_too_long or len(text) > LINE_BYTES:
+                yield number, None
+            elif text.strip():
+                yield number, text
+            is_too_long = False
+        if len(rest) > LINE_BYTES:
+            rest, is_too_long = b"", True
+    if is_too_long or rest.strip():
+        yield number + 1, None if is_too_long else rest
+
+
+async def chunks_of(lines: AsyncIterator[Line]) -> AsyncIterator[Sequence[Line]]:
+    """The lines in order, as many at a time as one append should hold."""
+    chunk: list[Line] = []
+    size = 0
+    async for line in lines:
+        chunk.append(line)
+        size += len(line[1] or b"")
+        if len(chunk) >= CHUNK_LINES or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _parsed(number: int, text: bytes | None) -> ParsedRow:
+    if text is None:
+        raise Problem(ProblemType.BODY_TOO_LARGE, f"A line has at most {LINE_BYTES // 2**20} MiB.")
+    value = parse_json(text)
+    row = validated(ImportedRow, value)
+    return ParsedRow(number, row, request_sha256(value))
+
+
+def _probabilities(taken: int, count: int, probability: float | None) -> Doubles:
+    """The row tells of the taken action alone: the others are taken to have shared the rest evenly."""
+    if probability is None:
+        return np.zeros(count)
+    others = (1.0 - probability) / max(1, count - 1)
+    probabilities = np.full(count, others)
+    probabilities[taken] = probability
+    return probabilities
+
+
+def _feedback(loop: Loop, row: ImportedRow, decided_at: int, now: int) -> list[Feedback]:
+    """In the order of the row, a microsecond apart; ids that the row leaves out are the same in every repeat."""
+    if not row.feedback:
+        return []
+    named = [
+        {"feedback_id": str(uuid5(NAMESPACE_OID, f"{row.decision_id}/{index}"))}
+        | event
+        | {"decision_id": row.decision_id}
+        for index, event in enumerate(row.feedback)
+    ]
+    try:
+        events = feedback_of(loop, named, now)
+    except Problem as problem:
+        at = "feedback" if problem.field is None else f"feedback.{problem.field}"
+        raise Problem(problem.kind, problem.detail, at) from None
+    return [replace(event, received_at=decided_at + index) for index, event in enumerate(events)]
