@@ -11,7 +11,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 TORCH ?= -r requirements/torch.lock --require-hashes --no-deps
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install-dev up demo test test-full check format proto lock browser bench clean
+.PHONY: help install install-dev up demo test test-full check format proto lock browser bench bench-learning clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -55,6 +55,9 @@ browser: ## Install the Chromium that the dashboard's tests drive (Debian's pack
 
 bench: install-dev ## Decisions per second through the whole platform
 	$(BIN)/python -m benchmarks.decide
+
+bench-learning: install-dev ## Reward earned on real streams beside Vowpal Wabbit (ARGS="--streams digits --seeds 1" does less)
+	$(BIN)/python -m benchmarks.learning $(ARGS)
 
 clean: ## Remove the environment and all state
 	rm -rf $(VENV) var

@@ -16,15 +16,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
 import numpy as np
-import psutil
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.serving import served_platform, tree, wait_for
 
 PEERS = Path(__file__).resolve().parents[2] / "shared/bench/peers"
 DIMENSIONS = {"text": 384, "image": 512, "audio": 128}
@@ -103,30 +103,6 @@ def platform_body() -> dict[str, object]:
     return {"context": context, "actions": [{"id": f"a{i}", "features": row} for i, row in enumerate(features)]}
 
 
-@contextmanager
-def served_platform(home: Path) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
-    environment = os.environ | {"REWARDLOOP_HOME": str(home), "REWARDLOOP_BOOTSTRAP_KEY": "benchmark-" + "0" * 40}
-    environment |= {"REWARDLOOP_PORT": "8010", "REWARDLOOP_DASHBOARD_PORT": "8011"}
-    process = subprocess.Popen([sys.executable, "-m", "services", "up"], env=environment)
-    try:
-        wait_for("http://127.0.0.1:8010/readyz", None, process)
-        yield "http://127.0.0.1:8010", environment["REWARDLOOP_BOOTSTRAP_KEY"], process
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def wait_for(url: str, body: bytes | None, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None:
-        try:
-            if httpx.request("GET" if body is None else "POST", url, content=body).status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    sys.exit(f"the server of {url} has ended")
-
-
 def drive(
     url: str, body: bytes, connections: list[int], seconds: int, runs: int, environment: Mapping[str, str]
 ) -> dict[int, dict[str, float]]:
@@ -152,12 +128,6 @@ def drive(
         | {"errors": sum(figures["errors"] for figures in rows)}
         for count, rows in measured.items()
     }
-
-
-def tree(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """A process and all that it started."""
-    root = psutil.Process(process.pid)
-    return [root, *root.children(recursive=True)]
 
 
 def show(results: Mapping[str, Mapping[int, Mapping[str, float]]], connections: list[int]) -> None:

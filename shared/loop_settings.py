@@ -84,6 +84,12 @@ class ExplorationSettings(Settings):
     temperature: float = Field(
         default=0.1, gt=0, le=1e6, description="Of `boltzmann`, in units of the reward's range: higher explores more."
     )
+    scale: float = Field(
+        default=0.3,
+        ge=0,
+        le=100,
+        description="Of `thompson`: how many of the head's standard deviations it explores by; lower is greedier.",
+    )
     floor: float = Field(
         default=0.005,
         ge=0,

@@ -25,8 +25,8 @@ def parts_of(architecture: Architecture, seed: int, *, experienced: bool) -> dic
     """Files of weights; the head of an experienced version has seen that later actions are better."""
     q_network, statistics = build_q_network(architecture, seed), empty_statistics(architecture)
     if experienced:
-        width = q_network.body[1].in_features
-        inputs = torch.randn(300, int(width), generator=torch.Generator().manual_seed(seed))
+        width = architecture.state_width + (architecture.encoded_width if architecture.action_features else 0)
+        inputs = torch.randn(300, width, generator=torch.Generator().manual_seed(seed))
         features = q_network.train()(inputs).features.detach()
         slots = torch.arange(300) % len(statistics.count)
         statistics = statistics.add(features, slots, slots / max(1, len(statistics.count) - 1), torch.ones(300))

@@ -51,7 +51,7 @@ class FusionServicer(fusion_pb2_grpc.FusionServiceServicer):
         embeddings = wire.floats_from_pb(request.embeddings, 3)
         present = wire.tensor_from_pb(request.present, "bool", 2).astype(np.bool_)
         architecture = version.manifest.architecture
-        expected = (len(embeddings), len(architecture.modalities), architecture.embedding_width)
+        expected = (len(embeddings), len(architecture.modalities), architecture.encoded_width)
         if embeddings.shape != expected or present.shape != expected[:2]:
             raise wire.WireError(
                 f"embeddings are {list(embeddings.shape)} and present {list(present.shape)}, expected {list(expected)}"

@@ -115,6 +115,7 @@ def exploration_to_pb(settings: LoopSettings) -> policy_pb2.Exploration:
         strategy=exploration.strategy,
         epsilon=exploration.epsilon,
         temperature=exploration.temperature,
+        scale=exploration.scale,
         floor=exploration.floor,
         abstain_below=exploration.abstain_below,
         reward_low=low,

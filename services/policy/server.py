@@ -77,6 +77,7 @@ def _exploration(message: policy_pb2.Exploration) -> ExplorationSettings:
             "strategy": message.strategy,
             "epsilon": message.epsilon,
             "temperature": message.temperature,
+            "scale": message.scale,
             "floor": message.floor,
             "abstain_below": message.abstain_below if message.HasField("abstain_below") else None,
         }

@@ -26,6 +26,8 @@ BATCH: Final = 64
 LOSS_WINDOW: Final = 20
 EPOCHS: Final = 50
 LEAST_STEPS: Final = 100
+# Experiences whose principal components the views are projected on: the newest.
+VIEWED: Final = 2048
 # Share of the learning rate. Attention reads all numbers of all embeddings, so that its logits move by the sum of as
 # many steps: at the full rate it soon looks at one modality alone, and never learns what two say together.
 ATTENTION_SHARE: Final = 0.02
@@ -63,6 +65,9 @@ def fine_tune(
         DivergedError: the loss or a weight went to infinity or is not a number.
     """
     networks = shrink_and_perturb(champion, seed)
+    networks.encoder.fit_views(
+        collate([one.features for one in examples.experiences[-VIEWED:]], list(networks.architecture.modalities))
+    )
     parameters = list(networks.parameters())
     pretrained = [parameter.detach() for parameter in champion.parameters()]
     optimizer = torch.optim.AdamW(_groups(networks), weight_decay=0.0, fused=True)
@@ -108,7 +113,7 @@ def steps_for(count: int, most: int) -> int:
 
 def _groups(networks: Networks) -> list[dict[str, object]]:
     """Parameters by their share of the learning rate."""
-    attention = [parameter for name, parameter in networks.fusion.named_parameters() if name == "w_a"]
+    attention = [parameter for name, parameter in networks.fusion.named_parameters() if name == "strategy.w_a"]
     slow = {id(parameter) for parameter in attention}
     rest = [parameter for parameter in networks.parameters() if id(parameter) not in slow]
     shares = ((rest, 1.0), (attention, ATTENTION_SHARE))

@@ -1,6 +1,6 @@
 """All encoders of one model version: the part that the encoding service serves.
 
-Shapes: B rows, M modalities, N actions, D embedding.
+Shapes: B rows, M modalities, N actions, E encoded: an embedding, and behind it a view.
 """
 
 import torch
@@ -9,44 +9,57 @@ from torch import Tensor, nn
 from shared.networks.adapter import Adapter
 from shared.networks.batches import Bags, Batch
 from shared.networks.encoders import BagEncoder, build_modality_encoder
+from shared.networks.views import View, build_action_view, build_view
 from shared.registry.manifest import Architecture
 
 
 class MultimodalEncoder(nn.Module):
-    """An encoder a modality, in the architecture's order, and one for candidate actions where they are embedded."""
+    """An encoder and a view a modality, in the architecture's order, and both for actions that are encoded."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self._width = architecture.embedding_width
+        self._width = architecture.encoded_width
         # By position: a modality's name may be one that a module cannot have.
         self.modalities = nn.ModuleList(
-            build_modality_encoder(modality, self._width) for modality in architecture.modalities.values()
+            build_modality_encoder(modality, architecture.embedding_width)
+            for modality in architecture.modalities.values()
         )
-        self.actions = BagEncoder(self._width) if architecture.action_features else None
-        rank = architecture.adapter_rank
-        self.adapters = nn.ModuleList(Adapter(self._width, rank) if rank else nn.Identity() for _ in self.modalities)
+        self.views = nn.ModuleList(
+            build_view(modality, architecture.view_width) for modality in architecture.modalities.values()
+        )
+        self.actions = BagEncoder(architecture.embedding_width) if architecture.action_features else None
+        self.action_view = build_action_view(architecture.view_width) if architecture.action_features else None
+        width, rank = architecture.embedding_width, architecture.adapter_rank
+        self.adapters = nn.ModuleList(Adapter(width, rank) if rank else nn.Identity() for _ in self.modalities)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Embeddings [B, M, D], zeros where a modality is missing, and bool [B, M], True where it is present."""
+        """Encoded [B, M, E], zeros where a modality is missing, and bool [B, M], True where it is present."""
         parameter = next(self.parameters())
         columns, present = [], []
-        for encoder, adapter, modality in zip(self.modalities, self.adapters, batch.modalities, strict=True):
-            column_BD = parameter.new_zeros(batch.size, self._width)
+        of_each = zip(self.modalities, self.adapters, self.views, batch.modalities, strict=True)
+        for encoder, adapter, view, modality in of_each:
+            column_BE = parameter.new_zeros(batch.size, self._width)
             present_B = torch.zeros(batch.size, dtype=torch.bool, device=parameter.device)
             if modality is not None:
-                column_BD = column_BD.index_put((modality.rows,), adapter(encoder(modality.inputs)))
+                encoded_NE = torch.cat([adapter(encoder(modality.inputs)), view(modality.inputs)], dim=1)
+                column_BE = column_BE.index_put((modality.rows,), encoded_NE)
                 present_B = present_B.index_fill(0, modality.rows, True)
-            columns.append(column_BD)
+            columns.append(column_BE)
             present.append(present_B)
         return torch.stack(columns, dim=1), torch.stack(present, dim=1)
 
     def encode_actions(self, bags: Bags) -> Tensor:
-        """Embeddings of actions [N, D].
+        """Encoded actions [N, E].
 
         Raises:
             ValueError: the version scores actions by their position alone.
         """
-        if self.actions is None:
+        if self.actions is None or self.action_view is None:
             raise ValueError("this model version has no embeddings of actions")
-        embedded_ND: Tensor = self.actions(bags)
-        return embedded_ND
+        return torch.cat([self.actions(bags), self.action_view(bags)], dim=1)
+
+    def fit_views(self, batch: Batch) -> None:
+        """Projects each modality on the principal components of these rows from now on (equation 11)."""
+        for view, modality in zip(self.views, batch.modalities, strict=True):
+            if modality is not None and isinstance(view, View):
+                view.fit(modality.inputs)

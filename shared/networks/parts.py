@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from shared.networks.fusion import build_strategy
+from shared.networks.fusion import StateFusion
 from shared.networks.multimodal_encoder import MultimodalEncoder
 from shared.networks.online_head import HeadStatistics
 from shared.networks.q_network import QNetwork
@@ -26,9 +26,9 @@ def build_encoder(architecture: Architecture, seed: int = 0) -> MultimodalEncode
     return _seeded(seed, lambda: MultimodalEncoder(architecture))
 
 
-def build_fusion(architecture: Architecture, seed: int = 0) -> nn.Module:
+def build_fusion(architecture: Architecture, seed: int = 0) -> StateFusion:
     """With random weights that depend on the seed alone."""
-    return _seeded(seed, lambda: build_strategy(architecture))
+    return _seeded(seed, lambda: StateFusion(architecture))
 
 
 def build_q_network(architecture: Architecture, seed: int = 0) -> QNetwork:
@@ -39,7 +39,7 @@ def build_q_network(architecture: Architecture, seed: int = 0) -> QNetwork:
 def empty_statistics(architecture: Architecture) -> HeadStatistics:
     """Head statistics of no experience: a slot an action, or one where candidates are scored over their features."""
     slots = 1 if architecture.action_features else len(architecture.action_ids)
-    return HeadStatistics.empty(slots, architecture.feature_width)
+    return HeadStatistics.empty(slots, architecture.head_width)
 
 
 def save_module(module: nn.Module) -> bytes:

@@ -1,7 +1,7 @@
 """The policy of one model version: scores of candidates, and the distribution that exploration makes of them.
 
 Serving draws from it, and evaluation asks it what it would have done. All of it is float64.
-Shapes: B decisions, A candidates of the longest, N candidates in all, S state, D embedding of an action.
+Shapes: B decisions, A candidates of the longest, N candidates in all, S state, E encoded action.
 """
 
 import copy
@@ -86,7 +86,7 @@ class Policy:
         self._posterior = posterior(statistics, self._prior_mean)
 
     def learned(
-        self, states_NS: Tensor, action_ids: Sequence[str], action_embeddings_ND: Tensor | None, rewards_N: Tensor
+        self, states_NS: Tensor, action_ids: Sequence[str], action_embeddings_NE: Tensor | None, rewards_N: Tensor
     ) -> Self:
         """The policy after N more experiences, with standardised rewards; this one stays as it is.
 
@@ -94,8 +94,8 @@ class Policy:
         """
         inputs_NI, known_N, slots_N = states_NS, list(range(len(action_ids))), [0] * len(action_ids)
         if self.architecture.action_features:
-            assert action_embeddings_ND is not None
-            inputs_NI = torch.cat([states_NS, action_embeddings_ND], dim=1)
+            assert action_embeddings_NE is not None
+            inputs_NI = torch.cat([states_NS, action_embeddings_NE], dim=1)
         else:
             known_N = [row for row, action_id in enumerate(action_ids) if action_id in self._slots]
             slots_N = [self._slots[action_ids[row]] for row in known_N]
@@ -107,11 +107,11 @@ class Policy:
         after._posterior = posterior(after._statistics, self._prior_mean)
         return after
 
-    def score(self, states_BS: Tensor, candidates: Candidates, action_embeddings_ND: Tensor | None) -> CandidateScores:
+    def score(self, states_BS: Tensor, candidates: Candidates, action_embeddings_NE: Tensor | None) -> CandidateScores:
         """Scores of every candidate; embeddings of actions where the architecture has them, else None."""
         if self.architecture.action_features:
-            assert action_embeddings_ND is not None
-            mean_N, variance_N, noise_N = self._score_features(states_BS, candidates, action_embeddings_ND)
+            assert action_embeddings_NE is not None
+            mean_N, variance_N, noise_N = self._score_features(states_BS, candidates, action_embeddings_NE)
         else:
             mean_N, variance_N, noise_N = self._score_slots(states_BS, candidates)
         empty_BA = torch.zeros(candidates.present.shape, dtype=torch.float64)
@@ -129,10 +129,10 @@ class Policy:
         return mean_BK[rows_N, slots_N], variance_BK[rows_N, slots_N], noise_BK[rows_N, slots_N]
 
     def _score_features(
-        self, states_BS: Tensor, candidates: Candidates, action_embeddings_ND: Tensor
+        self, states_BS: Tensor, candidates: Candidates, action_embeddings_NE: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         rows_N = candidates.present.nonzero()[:, 0]
-        q_values = self._q_network(torch.cat([states_BS[rows_N], action_embeddings_ND], dim=1).double())
+        q_values = self._q_network(torch.cat([states_BS[rows_N], action_embeddings_NE], dim=1).double())
         mean_NK, variance_NK = self._posterior.scores(q_values.features)
         return mean_NK[:, 0], variance_NK[:, 0], q_values.log_variance[:, 0].exp()
 
@@ -149,7 +149,9 @@ def distribution(
     q_BA = (scores.expected_reward - low) / (high - low)
     match exploration.strategy:
         case "thompson":
-            probabilities_BA = thompson_probabilities(q_BA, scores.variance / (high - low) ** 2, allowed_BA)
+            probabilities_BA = thompson_probabilities(
+                q_BA, scores.variance * (exploration.scale / (high - low)) ** 2, allowed_BA
+            )
         case "epsilon_greedy":
             probabilities_BA = epsilon_greedy_probabilities(q_BA, exploration.epsilon, allowed_BA)
         case "boltzmann":

@@ -1,6 +1,6 @@
 """From a state, or a state and an action's embedding, to the features that the head regresses on, and a first estimate.
 
-Shapes: N rows, S state, D embedding of an action, F features, K outputs: one an action, or one that all actions share.
+Shapes: N rows, S state, E encoded action, F features, K outputs: one an action, or one that all actions share.
 """
 
 import math
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shared.registry.manifest import Architecture
+from shared.networks.views import interactions
+from shared.registry.manifest import INTERACTIONS, Architecture
 
 # Of standardised rewards: a probability of one half until the network has learned better.
 FIRST_VARIANCE: Final = 0.25
@@ -18,7 +19,11 @@ LOG_VARIANCE_RANGE: Final = (-10.0, 4.0)
 
 
 class QValues(NamedTuple):
-    """Features [N, F], each row of length one; mean and logarithm of the variance of standardised rewards [N, K]."""
+    """Features [N, F] of the head; mean and logarithm of the variance of standardised rewards [N, K].
+
+    The first of the features are the last hidden layer's, of length one; what follows, no network has to learn: the
+    views of the context, or where all actions share an output, their interactions with the action's.
+    """
 
     features: Tensor
     mean: Tensor
@@ -49,19 +54,28 @@ class QNetwork(nn.Module):
         nn.init.zeros_(self.log_variance.weight)
         nn.init.constant_(self.log_variance.bias, math.log(FIRST_VARIANCE))
         self.register_buffer("trained", torch.tensor(False))
+        self._architecture = architecture
         self._scale = math.sqrt(architecture.feature_width)
 
     def forward(self, inputs: Tensor) -> QValues:
-        """Of states [N, S], or of states with the actions' embeddings behind them [N, S + D]."""
+        """Of states [N, S], or of states with the encoded actions behind them [N, S + E]."""
         if self.training:
             self.trained.fill_(True)
-        hidden_NF = self.body(inputs)
-        features_NF = functional.normalize(hidden_NF - hidden_NF.mean(1, keepdim=True), dim=1, eps=1e-6)
-        scaled_NF = self._scale * features_NF
+        state_NS, action_NE = inputs.tensor_split([self._architecture.state_width], dim=1)
+        embedded_ND, action_view_NV = action_NE.tensor_split([self._architecture.embedding_width], dim=1)
+        hidden_NF = self.body(torch.cat([state_NS, embedded_ND], dim=1))
+        learned_NF = functional.normalize(hidden_NF - hidden_NF.mean(1, keepdim=True), dim=1, eps=1e-6)
+        scaled_NF = self._scale * learned_NF
+        given_NV = state_NS[:, self._architecture.fused_width :]
+        if self._architecture.action_features:
+            given_NV = interactions(given_NV, action_view_NV, INTERACTIONS)
         log_variance_NK = self.log_variance(scaled_NF).clamp(*LOG_VARIANCE_RANGE)
+        features_NF = torch.cat([learned_NF, given_NV], dim=1)
         return QValues(features_NF, self.mean(scaled_NF) * self.trained, log_variance_NK)
 
     def prior_mean(self) -> Tensor:
-        """[K, F + 1], float64: weights of the mean on the features, and behind them on a constant one."""
-        weights_KF = torch.cat([self._scale * self.mean.weight, self.mean.bias[:, None]], dim=1)
-        return (weights_KF * self.trained).detach().double()
+        """[K, F + 1], float64: weights of the mean on the features, none on what is given, and behind them its bias."""
+        weights_KF = self._scale * self.mean.weight
+        given_KV = weights_KF.new_zeros(len(weights_KF), self._architecture.head_width - weights_KF.shape[1])
+        prior_KF = torch.cat([weights_KF, given_KV, self.mean.bias[:, None]], dim=1)
+        return (prior_KF * self.trained).detach().double()

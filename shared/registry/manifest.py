@@ -1,12 +1,23 @@
 """What a model version is made of: its architecture, the hashes of its weights, and where it comes from."""
 
-from typing import Literal
+import math
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from shared.loop_settings import FusionSettings, LoopSettings, ModalitySettings
 
 Part = Literal["encoding", "fusion", "policy"]
+
+FEATURE_WIDTH: Final = 64
+LEAST_VIEW_WIDTH: Final = 4
+VIEW_WIDTH: Final = 60
+# Of all modalities together.
+VIEWS_WIDTH: Final = 144
+# In the matrices of all actions: 32 MB.
+HEAD_NUMBERS: Final = 4_000_000
+# Numbers of a sketch of a context's views times an action's.
+INTERACTIONS: Final = 256
 
 
 class Architecture(BaseModel):
@@ -22,10 +33,13 @@ class Architecture(BaseModel):
     action_features: bool
     # Of the adapters behind the modalities' encoders; 0 where there are none.
     adapter_rank: int = 0
+    # Of what is learned: an embedding, what fusion makes of them, and the Q-network's last hidden layer.
     embedding_width: int = 64
-    state_width: int = 64
+    fused_width: int = 64
     hidden_width: int = 128
-    feature_width: int = 64
+    feature_width: int = FEATURE_WIDTH
+    # Of the compressed view of each modality, and of an action's.
+    view_width: int
 
     @classmethod
     def of(cls, settings: LoopSettings) -> "Architecture":
@@ -37,7 +51,34 @@ class Architecture(BaseModel):
             action_ids=tuple(action.id for action in listed),
             action_features=not listed or any(action.features is not None for action in listed),
             adapter_rank=settings.learning.adapter_rank if settings.learning.tune == "adapters" else 0,
+            view_width=_view_width(len(settings.modalities), len(listed)),
         )
+
+    @property
+    def encoded_width(self) -> int:
+        """Numbers of one E_m, or of an encoded action: the embedding, and behind it the view."""
+        return self.embedding_width + self.view_width
+
+    @property
+    def views_width(self) -> int:
+        """Numbers of a state behind the fused ones: all views, and which modalities are present."""
+        return len(self.modalities) * (self.view_width + 1)
+
+    @property
+    def state_width(self) -> int:
+        """Numbers of H."""
+        return self.fused_width + self.views_width
+
+    @property
+    def head_width(self) -> int:
+        """Features that the online head regresses on, without the constant."""
+        return self.feature_width + (INTERACTIONS if self.action_features else self.views_width)
+
+
+def _view_width(modalities: int, actions: int) -> int:
+    """As wide as helps, and so narrow that the head's statistics, a matrix an action, stay within their size."""
+    room = math.isqrt(HEAD_NUMBERS // max(1, actions)) - FEATURE_WIDTH - 1
+    return max(LEAST_VIEW_WIDTH, min(VIEW_WIDTH, min(VIEWS_WIDTH, room) // modalities - 1))
 
 
 class Manifest(BaseModel):
@@ -45,7 +86,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     tenant: str
     loop_id: str
     version: int

@@ -25,13 +25,14 @@ class DecideRequest(_message.Message):
     def __init__(self, model: _Optional[_Union[_serving_pb2.ModelRef, _Mapping]] = ..., exploration: _Optional[_Union[Exploration, _Mapping]] = ..., states: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., candidates: _Optional[_Iterable[_Union[Candidates, _Mapping]]] = ..., action_embeddings: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., seeds: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Exploration(_message.Message):
-    __slots__ = ("strategy", "epsilon", "temperature", "floor", "reward_low", "reward_high", "abstain_below")
+    __slots__ = ("strategy", "epsilon", "temperature", "floor", "reward_low", "reward_high", "scale", "abstain_below")
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     EPSILON_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     FLOOR_FIELD_NUMBER: _ClassVar[int]
     REWARD_LOW_FIELD_NUMBER: _ClassVar[int]
     REWARD_HIGH_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
     ABSTAIN_BELOW_FIELD_NUMBER: _ClassVar[int]
     strategy: str
     epsilon: float
@@ -39,8 +40,9 @@ class Exploration(_message.Message):
     floor: float
     reward_low: float
     reward_high: float
+    scale: float
     abstain_below: float
-    def __init__(self, strategy: _Optional[str] = ..., epsilon: _Optional[float] = ..., temperature: _Optional[float] = ..., floor: _Optional[float] = ..., reward_low: _Optional[float] = ..., reward_high: _Optional[float] = ..., abstain_below: _Optional[float] = ...) -> None: ...
+    def __init__(self, strategy: _Optional[str] = ..., epsilon: _Optional[float] = ..., temperature: _Optional[float] = ..., floor: _Optional[float] = ..., reward_low: _Optional[float] = ..., reward_high: _Optional[float] = ..., scale: _Optional[float] = ..., abstain_below: _Optional[float] = ...) -> None: ...
 
 class Candidates(_message.Message):
     __slots__ = ("action_ids", "excluded", "baseline")

@@ -20,6 +20,9 @@ def fetch_nothing(sha256: str) -> bytes:
     raise ArtifactError(sha256)
 
 
+WIDTH = Architecture.of(LoopSettings.model_validate({"modalities": MODALITIES})).encoded_width
+
+
 def version(*, features: bool) -> Loaded[MultimodalEncoder]:
     action = {"id": "a", "features": {"price": 1}} if features else {"id": "a"}
     settings = LoopSettings.model_validate({"modalities": MODALITIES, "actions": [action]})
@@ -32,7 +35,7 @@ def version(*, features: bool) -> Loaded[MultimodalEncoder]:
 def test_a_refused_value_leaves_its_row_the_other_modalities() -> None:
     contexts = [{"title": "Red shoe", "user": {"age": 31}}, {"title": {"age": 31}, "user": {"age": 31}}]
     encoded = encode(version(features=False), contexts, [], decode_all, fetch_nothing)
-    assert encoded.embeddings.shape == (2, 2, 64)
+    assert encoded.embeddings.shape == (2, 2, WIDTH)
     assert encoded.present.tolist() == [[True, True], [False, True]]
     assert not encoded.embeddings[1, 0].any()
     torch.testing.assert_close(encoded.embeddings[0, 1], encoded.embeddings[1, 1])
@@ -51,7 +54,7 @@ def test_actions_are_embedded_where_the_version_reads_their_features() -> None:
     actions = [Action("a", {"price": 1}), Action("new", {"price": 2}), Action("a", {"price": 1})]
     encoded = encode(version(features=True), [{}], actions, decode_all, fetch_nothing)
     assert encoded.actions is not None
-    assert encoded.actions.shape == (3, 64)
+    assert encoded.actions.shape == (3, WIDTH)
     assert torch.equal(encoded.actions[0], encoded.actions[2])
     assert not torch.equal(encoded.actions[0], encoded.actions[1])
 

@@ -21,6 +21,7 @@ from shared.loop_settings import LoopSettings
 from shared.networks.policy import Candidates, Policy
 from shared.registry.artifacts import ArtifactStore
 from shared.registry.loading import LoadedVersions
+from shared.registry.manifest import Architecture
 from tests.versions import LOOP, TENANT, register
 
 ACTIONS = ["left", "right"]
@@ -28,6 +29,7 @@ LISTED = LoopSettings.model_validate(
     {"modalities": {"title": {"kind": "text"}}, "actions": [{"id": one} for one in ACTIONS]}
 )
 FEATURED = LoopSettings.model_validate({"modalities": {"title": {"kind": "text"}}})
+STATE, ENCODED = Architecture.of(LISTED).state_width, Architecture.of(FEATURED).encoded_width
 REF = ModelRef(TENANT, LOOP, 1)
 
 
@@ -75,15 +77,15 @@ def experiences(count: int, *, version: int = 1, embedding: bool = False) -> lis
             probability=0.5,
             reward=float(sequence % 2),
             model_version=version,
-            state=generator.standard_normal(64).astype(np.float32),
-            action_embedding=generator.standard_normal(64).astype(np.float32) if embedding else None,
+            state=generator.standard_normal(STATE).astype(np.float32),
+            action_embedding=generator.standard_normal(ENCODED).astype(np.float32) if embedding else None,
         )
         for sequence in range(1, count + 1)
     ]
 
 
 def expected_rewards(policy: Policy) -> list[float]:
-    scores = policy.score(torch.ones(1, 64), Candidates.of([ACTIONS], [[]]), None)
+    scores = policy.score(torch.ones(1, STATE), Candidates.of([ACTIONS], [[]]), None)
     rewards: list[float] = scores.expected_reward[0].tolist()
     return rewards
 

@@ -3,13 +3,17 @@ import torch
 
 from shared.networks.fusion import STRATEGIES
 from shared.networks.parts import build_fusion
+from shared.networks.views import LENGTH
 from tests.unit.shared.networks.conftest import architecture_of
+
+ARCHITECTURE = architecture_of()
+FUSED = ARCHITECTURE.fused_width
 
 pytestmark = pytest.mark.parametrize("strategy", STRATEGIES)
 
 
 def embeddings() -> torch.Tensor:
-    return torch.randn(8, 6, 64, generator=torch.Generator().manual_seed(0))
+    return torch.randn(8, 6, ARCHITECTURE.encoded_width, generator=torch.Generator().manual_seed(0))
 
 
 ALL = torch.ones(8, 6, dtype=torch.bool)
@@ -19,7 +23,7 @@ def test_every_modality_reaches_the_state_and_every_parameter_learns(strategy: s
     fusion = build_fusion(architecture_of(strategy))
     inputs = embeddings().requires_grad_()
     states = fusion(inputs, ALL)
-    assert states.shape == (8, 64)
+    assert states.shape == (8, ARCHITECTURE.state_width)
     states.pow(2).sum().backward()
     assert inputs.grad is not None
     assert inputs.grad.abs().sum(-1).gt(0).all()
@@ -46,3 +50,15 @@ def test_a_state_does_not_depend_on_its_batch(strategy: str) -> None:
         together, alone = fusion(embeddings(), ALL), fusion(embeddings()[2:3], ALL[2:3])
         torch.testing.assert_close(alone[0], together[2], atol=1e-5, rtol=0)
         assert torch.equal(alone, fusion(embeddings()[2:3], ALL[2:3]))
+
+
+def test_views_stand_behind_the_fused_and_have_one_length_together(strategy: str) -> None:
+    width = ARCHITECTURE.embedding_width
+    views = torch.nn.functional.normalize(embeddings()[..., width:], dim=-1) * LENGTH
+    encoded = torch.cat([embeddings()[..., :width], views], dim=-1)
+    present = ALL.clone()
+    present[0, 1:] = False
+    states = build_fusion(architecture_of(strategy))(encoded, present)
+    torch.testing.assert_close(states[0, FUSED : FUSED + ARCHITECTURE.view_width], views[0, 0])
+    torch.testing.assert_close(states[:, FUSED:-6].norm(dim=1), torch.full((8,), LENGTH))
+    assert torch.equal(states[:, -6:], present.float())

@@ -7,15 +7,19 @@ from shared.networks.batches import collate, collate_bags
 from shared.networks.parts import build_encoder
 from shared.networks.preparation import Row
 from shared.networks.preprocessing import action_features
+from shared.networks.views import LENGTH
 from tests.unit.shared.networks.conftest import MODALITIES, architecture_of
 
 NAMES = list(MODALITIES)
 
 
 def test_every_modality_has_an_embedding_of_one_scale(rows: list[Row]) -> None:
-    embeddings, present = build_encoder(architecture_of())(collate(rows, NAMES))
-    assert embeddings.shape == (8, 6, 64)
+    architecture = architecture_of()
+    encoded, present = build_encoder(architecture)(collate(rows, NAMES))
+    assert encoded.shape == (8, 6, architecture.encoded_width)
     assert present.all()
+    embeddings, views = encoded.tensor_split([architecture.embedding_width], dim=-1)
+    torch.testing.assert_close(views.norm(dim=-1), torch.full((8, 6), LENGTH))
     torch.testing.assert_close(embeddings.mean(-1), torch.zeros(8, 6), atol=1e-5, rtol=0)
     torch.testing.assert_close(embeddings.std(-1, correction=0), torch.ones(8, 6), atol=1e-2, rtol=0)
 
@@ -69,7 +73,7 @@ def test_a_row_alone_is_embedded_as_in_a_batch_and_twice_alike(rows: list[Row]) 
 def test_an_empty_text_and_an_empty_batch_are_embedded() -> None:
     encoder = build_encoder(architecture_of())
     nothing, _ = encoder(collate([], NAMES))
-    assert nothing.shape == (0, 6, 64)
+    assert nothing.shape == (0, 6, architecture_of().encoded_width)
     empty: Row = {"vector": np.zeros(7, np.float32)}
     embeddings, _ = encoder(collate([empty], NAMES))
     assert embeddings.isfinite().all()
@@ -79,7 +83,7 @@ def test_actions_are_embedded_by_identity_and_by_features() -> None:
     encoder = build_encoder(architecture_of(features=True))
     actions = [Action("a"), Action("b"), Action("a", {"price": 3}), Action("a", {"price": 4})]
     embeddings = encoder.encode_actions(collate_bags([action_features(action) for action in actions]))
-    assert embeddings.shape == (4, 64)
+    assert embeddings.shape == (4, architecture_of().encoded_width)
     assert len(set(map(tuple, embeddings.tolist()))) == 4
 
 

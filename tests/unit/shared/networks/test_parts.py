@@ -23,7 +23,7 @@ ARCHITECTURE = architecture_of()
 
 
 def some_statistics() -> HeadStatistics:
-    features = torch.randn(9, ARCHITECTURE.feature_width, dtype=torch.float64)
+    features = torch.randn(9, ARCHITECTURE.head_width, dtype=torch.float64)
     return empty_statistics(ARCHITECTURE).add(features, torch.arange(9) % 3, torch.rand(9), torch.ones(9))
 
 
@@ -41,14 +41,14 @@ def test_a_fusion_comes_back_as_it_was(strategy: str) -> None:
     architecture = architecture_of(strategy)
     fusion = build_fusion(architecture, seed=1)
     loaded = load_module(build_fusion(architecture, seed=2), save_module(fusion))
-    inputs = torch.randn(2, 6, 64), torch.ones(2, 6, dtype=torch.bool)
+    inputs = torch.randn(2, 6, ARCHITECTURE.encoded_width), torch.ones(2, 6, dtype=torch.bool)
     torch.testing.assert_close(loaded(*inputs), fusion.eval()(*inputs))
 
 
 @pytest.mark.parametrize("trained", [False, True])
 def test_a_policy_comes_back_as_it_was(trained: bool) -> None:
     q_network, statistics = build_q_network(ARCHITECTURE, seed=1), some_statistics()
-    states = torch.randn(4, 64)
+    states = torch.randn(4, ARCHITECTURE.state_width)
     if trained:
         q_network.train()(states)
     loaded, loaded_statistics = load_policy(ARCHITECTURE, save_policy(q_network, statistics))
@@ -84,7 +84,7 @@ def test_refuses_weights_of_another_architecture() -> None:
     data = save_module(build_fusion(ARCHITECTURE))
     with pytest.raises(WeightsError, match="do not belong"):
         load_module(build_fusion(architecture_of("shared_attention")), data)
-    wider = ARCHITECTURE.model_copy(update={"state_width": 32})
+    wider = ARCHITECTURE.model_copy(update={"fused_width": 32})
     with pytest.raises(WeightsError, match=r"projection.weight is .* not \[32, 64\]"):
         load_module(build_fusion(wider), data)
     single = {name: tensor.double() for name, tensor in load(data).items()}

@@ -3,11 +3,14 @@ import torch
 
 from shared.networks.parts import build_q_network
 from shared.networks.q_network import FIRST_VARIANCE, QNetwork
+from shared.networks.views import LENGTH
 from tests.unit.shared.networks.conftest import architecture_of
 
 
 def states(*, features: bool = False) -> torch.Tensor:
-    return torch.randn(16, 128 if features else 64, generator=torch.Generator().manual_seed(0))
+    architecture = architecture_of()
+    width = architecture.state_width + architecture.encoded_width * features
+    return torch.randn(16, width, generator=torch.Generator().manual_seed(0))
 
 
 def learned(*, features: bool = False) -> QNetwork:
@@ -27,9 +30,18 @@ def test_estimates_nothing_until_it_has_been_trained(features: bool, outputs: in
     assert learned(features=features)(states(features=features)).mean.any()
 
 
-def test_features_have_length_one() -> None:
+def test_learned_features_have_length_one_and_views_follow_them() -> None:
     network = learned().double()
-    torch.testing.assert_close(network(states().double()).features.norm(dim=1), torch.ones(16, dtype=torch.float64))
+    features = network(states().double()).features
+    learned_width = architecture_of().feature_width
+    torch.testing.assert_close(features[:, :learned_width].norm(dim=1), torch.ones(16, dtype=torch.float64))
+    assert torch.equal(features[:, learned_width:], states().double()[:, architecture_of().fused_width :])
+
+
+def test_an_action_with_features_meets_the_context_in_features_of_one_length() -> None:
+    network = learned(features=True).double()
+    features = network(states(features=True).double()).features[:, architecture_of().feature_width :]
+    torch.testing.assert_close(features.norm(dim=1), torch.full((16,), LENGTH, dtype=torch.float64))
 
 
 def test_the_prior_of_the_head_is_the_output_layer() -> None:

@@ -1,0 +1,42 @@
+"""A server of its own for a benchmark: started, waited for, and ended with it."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+
+
+@contextmanager
+def served_platform(home: Path) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
+    environment = os.environ | {"REWARDLOOP_HOME": str(home), "REWARDLOOP_BOOTSTRAP_KEY": "benchmark-" + "0" * 40}
+    environment |= {"REWARDLOOP_PORT": "8010", "REWARDLOOP_DASHBOARD_PORT": "8011"}
+    process = subprocess.Popen([sys.executable, "-m", "services", "up"], env=environment)
+    try:
+        wait_for("http://127.0.0.1:8010/readyz", None, process)
+        yield "http://127.0.0.1:8010", environment["REWARDLOOP_BOOTSTRAP_KEY"], process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(url: str, body: bytes | None, process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None:
+        try:
+            if httpx.request("GET" if body is None else "POST", url, content=body).status_code == httpx.codes.OK:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    sys.exit(f"the server of {url} has ended")
+
+
+def tree(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """A process and all that it started."""
+    root = psutil.Process(process.pid)
+    return [root, *root.children(recursive=True)]
