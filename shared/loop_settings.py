@@ -115,8 +115,10 @@ class FusionSettings(Settings):
 class LearningSettings(Settings):
     """When and how the deep model is fine-tuned. Acts with the next model version."""
 
-    objective: Literal["reward_regression", "q_learning"] = Field(
-        default="reward_regression", description="`q_learning` looks beyond a decision's own reward, along its episode."
+    objective: Literal["reward_regression", "q_learning", "reward_guided"] = Field(
+        default="reward_regression",
+        description="`q_learning` looks beyond a decision's own reward, along its episode. `reward_guided` learns the "
+        "distribution itself, by the policy gradient: the exploration's strategy does not act then, its floor does.",
     )
     discount: float = Field(
         default=0.9, ge=0, lt=1, description="γ of `q_learning`: how much the next decision's value counts; 0: not."
@@ -197,6 +199,13 @@ class LoopSettings(Settings):
         one_metric = not isinstance(metrics, dict) or len(metrics) == 1
         earliest = body.get("reward_aggregation", "earliest") == "earliest"
         return body | {"close_on_first_feedback": one_metric and earliest}
+
+    @model_validator(mode="after")
+    def _reward_guided_needs_listed_actions(self) -> Self:
+        listed = self.actions and all(action.features is None for action in self.actions)
+        if self.learning.objective == "reward_guided" and not listed:
+            raise ValueError("`learning.objective` `reward_guided` needs `actions` to be listed, without `features`")
+        return self
 
     @model_validator(mode="after")
     def _q_learning_needs_episodes(self) -> Self:

@@ -101,7 +101,8 @@ def _settle_unseen(networks: Networks, examples: Examples) -> None:
     """Actions without an example begin at the mean of the others: what they have is random, not learned."""
     seen_K = torch.zeros(networks.q_network.mean.out_features, dtype=torch.bool).index_fill(0, examples.slots, True)
     with torch.no_grad():
-        for layer in (networks.q_network.mean, networks.q_network.log_variance):
+        layers = networks.q_network.mean, networks.q_network.log_variance, networks.q_network.policy
+        for layer in filter(None, layers):
             layer.weight[~seen_K] = layer.weight[seen_K].mean(0)
             layer.bias[~seen_K] = layer.bias[seen_K].mean()
 

@@ -120,7 +120,9 @@ def _keep_slots(old: Networks, new: Networks) -> None:
         before = {action_id: slot for slot, action_id in enumerate(old.architecture.action_ids)}
         ids = enumerate(new.architecture.action_ids)
         shared = [(before[action_id], slot) for slot, action_id in ids if action_id in before]
-    heads = ((old.q_network.mean, new.q_network.mean), (old.q_network.log_variance, new.q_network.log_variance))
+    heads = [(old.q_network.mean, new.q_network.mean), (old.q_network.log_variance, new.q_network.log_variance)]
+    if old.q_network.policy is not None and new.q_network.policy is not None:
+        heads.append((old.q_network.policy, new.q_network.policy))
     with torch.no_grad():
         if shared:
             # Beside learned estimates, one that is random would be taken at its word.

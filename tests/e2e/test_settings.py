@@ -136,7 +136,7 @@ def test_the_schedule_has_as_many_steps_and_learns_as_fast_as_told(http: httpx.C
 def test_adapters_learn_while_encoders_and_fusion_stay(http: httpx.Client) -> None:
     sizes = []
     for loop_id, beta in (("adapted", 0.0), ("adapted-little", 10.0)):
-        learning = QUICK | {"tune": "adapters", "adapter_rank": 4, "adapter_beta": beta, "l2_sp": 0.0}
+        learning = QUICK | {"tune": "adapters", "adapter_rank": 4, "adapter_beta": beta, "learning_rate": 0.02}
         put(http, loop_id, learning=learning)
         visit(http, loop_id)
         made, first = fine_tuned(http, loop_id), version(http, loop_id, "1")
@@ -187,3 +187,25 @@ def test_the_baseline_is_given_while_the_best_action_is_too_uncertain(http: http
         "asks for more",
         2,
     )
+
+
+def test_reward_guided_learns_the_distribution_itself(http: httpx.Client) -> None:
+    """Its softmax is what is drawn from, with the floor, whatever exploration would have made of the scores."""
+    learning = {"objective": "reward_guided", "learning_rate": 5e-3, "max_steps": 150}
+    put(http, "guided", learning=learning, exploration={"strategy": "epsilon_greedy", "epsilon": 1.0, "floor": 0.02})
+    visit(http, "guided", 200)
+    made = fine_tuned(http, "guided")
+    assert made["settings"]["learning"]["objective"] == "reward_guided"
+    assert made["status"] == "ready", made["metrics"]
+    until(lambda: decide(http, "guided")["model_version"] == made["version"], "the version decides")
+    for colour, best in (("red", "left"), ("green", "right")):
+        decision = decide(http, "guided", colour)
+        assert 0.8 < distribution(decision)[best] <= 0.99
+        assert {row["id"]: row["expected_reward"] for row in decision["ranking"]}[best] > 0.8
+
+
+def test_reward_guided_needs_actions_that_are_listed(http: httpx.Client) -> None:
+    body = {"modalities": {"words": {"kind": "text"}}, "learning": {"objective": "reward_guided"}}
+    answer = http.put("/v1/loops/unlisted", json=body)
+    assert answer.status_code == 422
+    assert "reward_guided" in answer.json()["detail"]
