@@ -1,7 +1,7 @@
 """What a loop's settings say is what the platform does: one platform, a loop a setting, all over HTTP."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -14,6 +14,8 @@ COLOURS = ["red", "green", "blue"]
 ACTIONS = [{"id": "left"}, {"id": "right"}]
 QUICK = {"max_steps": 100}
 VISITS = 60
+# Of a colour and an action.
+Reward = Callable[[str, str, random.Random], float]
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +43,19 @@ def decide(http: httpx.Client, loop_id: str, colour: str = "red", **more: object
     return decision
 
 
-def visit(http: httpx.Client, loop_id: str, count: int = VISITS) -> None:
-    """Red is for the left, everything else for the right."""
-    colours = random.Random(0).choices(COLOURS, k=count)
+def left_for_red(colour: str, action: str, _: random.Random) -> float:
+    """Everything else is for the right."""
+    return float((colour == "red") == (action == "left"))
+
+
+def noisy_but_for_red(colour: str, _: str, generator: random.Random) -> float:
+    """Whatever the action, red earns one half, everything else all or nothing."""
+    return 0.5 if colour == "red" else float(generator.random() < 0.5)
+
+
+def visit(http: httpx.Client, loop_id: str, count: int = VISITS, reward: Reward = left_for_red) -> None:
+    generator = random.Random(0)
+    colours = generator.choices(COLOURS, k=count)
     batch = [{"context": {"user": {"colour": colour}, "words": f"a {colour} shoe"}} for colour in colours]
     url = f"/v1/loops/{loop_id}/decisions:batch"
     decisions = http.post(url, json={"decisions": batch}).raise_for_status().json()["decisions"]
@@ -51,7 +63,7 @@ def visit(http: httpx.Client, loop_id: str, count: int = VISITS) -> None:
         {
             "decision_id": decision["decision_id"],
             "metric": "reward",
-            "value": float((colour == "red") == (decision["action_id"] == "left")),
+            "value": reward(colour, decision["action_id"], generator),
         }
         for colour, decision in zip(colours, decisions, strict=True)
     ]
@@ -154,6 +166,35 @@ def test_adapters_start_from_a_version_without_any(http: httpx.Client) -> None:
     made, first = fine_tuned(http, "late"), version(http, "late", "1")
     assert (first["architecture"]["adapter_rank"], made["architecture"]["adapter_rank"]) == (0, 8)
     assert made["parts"]["fusion"]["sha256"] == first["parts"]["fusion"]["sha256"]
+
+
+def test_the_noise_of_outcomes_is_learned(http: httpx.Client) -> None:
+    """By equation 15: an outcome's interval is wider where outcomes vary."""
+    put(http, "varying", learning={"learning_rate": 5e-3, "max_steps": 150})
+    visit(http, "varying", 250, noisy_but_for_red)
+    made = fine_tuned(http, "varying")
+    assert made["status"] == "ready", made["metrics"]
+
+    def noise(colour: str) -> float:
+        decision = decide(http, "varying", colour)
+        assert decision["model_version"] == made["version"]
+        (low, high), (outcome_low, outcome_high) = (decision["ranking"][0][k] for k in ("interval", "outcome_interval"))
+        return float((outcome_high - outcome_low) ** 2 - (high - low) ** 2)
+
+    assert noise("green") > 3 * noise("red")
+
+
+def test_a_modality_that_goes_missing_leaves_what_the_other_tells(http: httpx.Client) -> None:
+    put(http, "missing", learning={"learning_rate": 5e-3, "max_steps": 150})
+    visit(http, "missing", 250)
+    made = fine_tuned(http, "missing")
+    assert made["status"] == "ready", made["metrics"]
+    for colour, best in (("red", "left"), ("green", "right")):
+        for context in ({"user": {"colour": colour}}, {"words": f"a {colour} shoe"}):
+            decision = decide(http, "missing", context=context)
+            assert decision["modalities_missing"] == [name for name in ("user", "words") if name not in context]
+            expected = {row["id"]: row["expected_reward"] for row in decision["ranking"]}
+            assert max(expected, key=lambda action: expected[action]) == best
 
 
 def test_the_outcome_is_less_certain_than_its_expectation(http: httpx.Client) -> None:
