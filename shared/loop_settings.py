@@ -33,7 +33,9 @@ class Settings(BaseModel):
 class ModalitySettings(Settings):
     """One way in which a context reaches the loop."""
 
-    kind: Literal["text", "image", "audio", "tabular", "embedding"] = Field(description="How its values are read.")
+    kind: Literal["text", "image", "audio", "video", "tabular", "embedding"] = Field(
+        description="How its values are read."
+    )
     dimension: int | None = Field(
         default=None, ge=1, le=8192, description="Numbers in an `embedding`; required for that kind, absent for others."
     )
@@ -146,6 +148,11 @@ class ExplorationSettings(Settings):
         le=1,
         description="Share of every distribution spread evenly over the allowed actions; above 0, logs stay evaluable.",
     )
+    abstain_below: Amount | None = Field(
+        default=None,
+        description="Where the best action's expected reward may well be lower than this (the lower end of its "
+        "`interval`), the `baseline_action_id` is given with probability 1. Higher: more often. Default: never.",
+    )
     seed: int | None = Field(
         default=None, ge=0, lt=2**63, description="Makes draws repeatable: keyed by this and the decision id."
     )
@@ -160,8 +167,10 @@ class FusionSettings(Settings):
 class LearningSettings(Settings):
     """When and how the deep model is fine-tuned. Acts with the next model version."""
 
-    objective: Literal["reward_regression", "q_learning"] = Field(
-        default="reward_regression", description="`q_learning` looks beyond a decision's own reward, along its episode."
+    objective: Literal["reward_regression", "q_learning", "reward_guided"] = Field(
+        default="reward_regression",
+        description="`q_learning` looks beyond a decision's own reward, along its episode. `reward_guided` learns the "
+        "distribution itself, by the policy gradient: the exploration's strategy does not act then, its floor does.",
     )
     discount: float = Field(
         default=0.9, ge=0, lt=1, description="γ of `q_learning`: how much the next decision's value counts; 0: not."
@@ -176,6 +185,23 @@ class LearningSettings(Settings):
     )
     interval: Duration = Field(default=timedelta(minutes=5), description="Least time between two fine-tunes.")
     min_experiences: int = Field(default=200, ge=1, le=1_000_000, description="New experiences that start one.")
+    tune: Literal["all", "adapters"] = Field(
+        default="all",
+        description="What learns: everything, or, while encoders and fusion are frozen, small adapters behind the "
+        "encoders, and the Q-network. Back at `all`, the adapters are left out.",
+    )
+    adapter_rank: int = Field(
+        default=8,
+        ge=1,
+        le=256,
+        description="Width of the adapters' bottleneck: higher can adapt more. Typical: 4 to 32.",
+    )
+    adapter_beta: float = Field(
+        default=1e-4,
+        ge=0,
+        le=10,
+        description="β of the pull of the adapters towards changing nothing: higher, stronger.",
+    )
     l2_sp: float = Field(default=1e-4, ge=0, le=10, description="λ of the pull towards the champion's weights.")
     learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Peak of the cosine schedule.")
     max_steps: int = Field(default=600, ge=1, le=100_000, description="Gradient steps of one fine-tune at most.")
@@ -254,6 +280,13 @@ class LoopSettings(Settings):
             if metric.modality is not None and metric.modality not in self.modalities:
                 at = ("reward", "metrics", name, "modality")
                 raise _fault(at, metric.modality, f"The loop has no such modality; it has {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _reward_guided_needs_listed_actions(self) -> Self:
+        listed = self.actions and all(action.features is None for action in self.actions)
+        if self.learning.objective == "reward_guided" and not listed:
+            raise ValueError("`learning.objective` `reward_guided` needs `actions` to be listed, without `features`")
         return self
 
     @model_validator(mode="after")

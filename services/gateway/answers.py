@@ -67,7 +67,7 @@ class DecisionAnswer(Answer):
     ranking: list[RankedAction] = Field(description="All candidates, the likeliest first; excluded ones have 0.")
     modalities_used: list[str]
     modalities_missing: list[str]
-    fallback_reason: Literal["no_model_yet", "model_unavailable"] | None
+    fallback_reason: Literal["no_model_yet", "model_unavailable", "uncertain"] | None
     modality_importance: dict[str, float] | None = Field(
         description="Share of each modality in the expected reward of the chosen action; they sum to one. Null where "
         "`explain` was not asked for, no model version decided, or none of them mattered."

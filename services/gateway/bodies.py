@@ -40,7 +40,7 @@ MEDIA_SCHEMA: Final = {
             "type": "object",
             "properties": {
                 "data": {"type": "string", "contentEncoding": "base64"},
-                "content_type": {"type": "string", "examples": ["image/png", "audio/wav"]},
+                "content_type": {"type": "string", "examples": ["image/png", "audio/wav", "video/mp4"]},
             },
             "required": ["data"],
             "additionalProperties": False,
@@ -56,12 +56,12 @@ MEDIA_SCHEMA: Final = {
 CONTEXT_SCHEMA: Final = {
     "type": "object",
     "description": "Modality name → value; any subset of the loop's modalities, null for one that is missing. "
-    'text: a string. image, audio: `{"data": base64, "content_type"}`, or `{"media_id"}` of bytes sent to /v1/media. '
-    "tabular: a flat object of numbers, words and flags. embedding: a list of numbers.",
+    'text: a string. image, audio, video: `{"data": base64, "content_type"}`, or `{"media_id"}` of bytes sent to '
+    "/v1/media. tabular: a flat object of numbers, words and flags. embedding: a list of numbers.",
     "additionalProperties": {
         "anyOf": [
             {"type": "string", "title": "text"},
-            {"title": "image or audio", **MEDIA_SCHEMA},
+            {"title": "image, audio or video", **MEDIA_SCHEMA},
             {
                 "type": "object",
                 "title": "tabular",

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import orjson
 
-from services.gateway.media import TEXT, media_from_base64, text_media
+from services.gateway.media import TEXT, is_of_kind, media_from_base64, text_media
 from services.gateway.problems import Problem, ProblemType
 from shared.domain import INLINE_BYTES, ContextValue, Media
 from shared.loop_settings import ModalitySettings
@@ -68,7 +68,7 @@ def _referred(kind: str, value: object, media_types: MediaTypes, field: str) -> 
             content_type = media_types.get(media_id)
             if content_type is None:
                 raise Problem(ProblemType.UNKNOWN_MEDIA, "Send it to /v1/media first.", f"{field}.media_id")
-            if content_type.partition("/")[0] != kind:
+            if not is_of_kind(kind, content_type):
                 raise _wrong_kind(kind, field)
             return Media(content_type, media_id)
     raise _wrong_kind(kind, field)
@@ -114,6 +114,7 @@ FORMS: Final = {
     "text": f"a string, or the media_id of {TEXT}",
     "image": 'an object {"data": base64, "content_type"} or {"media_id"}',
     "audio": 'an object {"data": base64, "content_type"} or {"media_id"}',
+    "video": 'an object {"data": base64, "content_type"} or {"media_id"}',
     "tabular": "a flat object of numbers, words and flags",
     "embedding": "a list of numbers",
 }
@@ -121,6 +122,7 @@ READERS: Final[dict[str, Callable[[ModalitySettings, object, MediaTypes, str], C
     "text": _text,
     "image": _media,
     "audio": _media,
+    "video": _media,
     "tabular": _table,
     "embedding": _embedding,
 }

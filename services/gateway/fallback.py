@@ -8,8 +8,9 @@ import numpy as np
 
 from shared.domain import Doubles
 
-# no_model_yet: the loop's first version is not there; model_unavailable: its versions cannot be reached.
-FallbackReason = Literal["no_model_yet", "model_unavailable"]
+# no_model_yet: the loop's first version is not there; model_unavailable: its versions cannot be reached;
+# uncertain: the version gave the baseline action, since it is too uncertain of the best one.
+FallbackReason = Literal["no_model_yet", "model_unavailable", "uncertain"]
 
 
 def fall_back(reason: FallbackReason, allowed: Sequence[bool], baseline: int | None, seed: int) -> tuple[int, Doubles]:

@@ -1,4 +1,4 @@
-"""Pictures, sounds and long texts: what their headers say is checked here, and decoding is left to encoding."""
+"""Pictures, sounds, clips and long texts: what their headers say is checked here, and decoding is left to encoding."""
 
 import binascii
 import hashlib
@@ -11,7 +11,7 @@ from PIL import Image
 
 from services.gateway.problems import Problem, ProblemType
 from shared.domain import Media
-from shared.networks.media import IMAGE_FORMATS, MAX_PIXELS, MAX_SECONDS
+from shared.networks.media import IMAGE_FORMATS, MAX_PIXELS, MAX_SECONDS, video_format
 
 IMAGE_TYPES: Final = {
     "PNG": "image/png",
@@ -31,6 +31,7 @@ SOUND_TYPES: Final = {
     "MP3": "audio/mpeg",
     "AIFF": "audio/aiff",
 }
+VIDEO_TYPES: Final = {"mp4": "video/mp4", "webm": "video/webm", "gif": "image/gif"}
 SYNONYMS: Final = {
     "image/jpg": "image/jpeg",
     "image/x-ms-bmp": "image/bmp",
@@ -39,13 +40,17 @@ SYNONYMS: Final = {
     "audio/vnd.wave": "audio/wav",
     "audio/x-flac": "audio/flac",
     "audio/mp3": "audio/mpeg",
+    "video/quicktime": "video/mp4",
+    "video/x-m4v": "video/mp4",
+    "video/x-matroska": "video/webm",
+    "video/matroska": "video/webm",
 }
 UNTOLD: Final = "application/octet-stream"
 TEXT: Final = "text/plain"
 
 
 def media_from_base64(kind: str, data: str, content_type: str | None, field: str) -> Media:
-    """The media of a context value; `kind` is image or audio.
+    """The media of a context value; `kind` is image, audio or video.
 
     Raises:
         Problem: not base64, not of this kind or of the content type given, or over the limits.
@@ -102,6 +107,14 @@ def _sound_type(data: bytes, field: str | None) -> str:
     return found
 
 
+def _video_type(data: bytes, field: str | None) -> str:
+    """The content type by the first bytes; what a clip's header promises counts for nothing until it is decoded."""
+    found = video_format(data)
+    if found is None:
+        raise Problem(ProblemType.NOT_A_VIDEO, "It must be MP4, MOV, WebM, Matroska or an animated GIF.", field)
+    return VIDEO_TYPES[found]
+
+
 def _text_type(data: bytes, field: str | None) -> str:
     try:
         data.decode("utf-8")
@@ -110,8 +123,14 @@ def _text_type(data: bytes, field: str | None) -> str:
     return TEXT
 
 
+def is_of_kind(kind: str, content_type: str) -> bool:
+    """Whether stored media of this content type may stand for a value of the kind; a GIF is a picture and a clip."""
+    return content_type.partition("/")[0] == kind or (kind, content_type) == ("video", VIDEO_TYPES["gif"])
+
+
 READERS: Final[dict[str, Callable[[bytes, str | None], str]]] = {
     "image": _image_type,
     "audio": _sound_type,
+    "video": _video_type,
     "text": _text_type,
 }

@@ -161,7 +161,10 @@ class ModelServices:
             model=wire.model_ref_to_pb(ref),
             exploration=exploration_to_pb(settings),
             states=wire.tensor_to_pb(np.stack([row.state for row in rows])),
-            candidates=[policy_pb2.Candidates(action_ids=row.action_ids, excluded=row.excluded) for row in rows],
+            candidates=[
+                policy_pb2.Candidates(action_ids=row.action_ids, excluded=row.excluded, baseline=row.baseline)
+                for row in rows
+            ],
             action_embeddings=wire.tensor_to_pb(np.concatenate(embeddings)) if embeddings else None,
             seeds=[row.seed for row in rows],
         )

@@ -94,6 +94,7 @@ class Pipeline:
             excluded=draft.excluded,
             action_embeddings=encoded.action_embeddings,
             seed=draft.seed,
+            baseline=draft.baseline,
         )
         key = (ref, draft.loop.settings_revision)
         choice = await self._policy.submit(key, (draft.loop.settings, candidates))
@@ -105,6 +106,7 @@ class Pipeline:
             head_sequence=choice.head_sequence,
             state=state,
             scores=choice.scores,
+            fallback_reason="uncertain" if choice.abstained else None,
             modalities_used=list(compress(encoded.modalities, encoded.present)),
             modality_importance=importance,
         )

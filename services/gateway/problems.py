@@ -48,6 +48,7 @@ class ProblemType(Enum):
     NOT_AN_IMAGE = (422, "The bytes are not an image that can be read")
     IMAGE_TOO_LARGE = (422, "The image is too large")
     NOT_A_SOUND = (422, "The bytes are not a sound that can be read")
+    NOT_A_VIDEO = (422, "The bytes are not a video that can be read")
     SOUND_TOO_LONG = (422, "The sound is too long")
     NOT_A_TEXT = (422, "The bytes are not a text that can be read")
     WRONG_CONTENT_TYPE = (422, "The bytes are not of the content type given")

@@ -41,13 +41,17 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What policy chooses from: the state [S], A action ids with their embeddings [A, G], and the draw's seed."""
+    """What policy chooses from: the state [S], A action ids with their embeddings [A, G], and the draw's seed.
+
+    `excluded` and `baseline` are positions in `action_ids`.
+    """
 
     state: Floats
     action_ids: Sequence[str]
     excluded: Sequence[int]
     action_embeddings: Floats | None
     seed: int
+    baseline: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,13 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The drawn position, and what it was drawn from; float64 [A]."""
+    """The drawn position, and what it was drawn from; float64 [A]. `abstained`: the baseline, for want of certainty."""
 
     position: int
     probabilities: Doubles
     scores: Scores
     head_sequence: int
+    abstained: bool = False
 
 
 def encoded_from_pb(answer: encoding_pb2.EncodeResponse, counts: Sequence[int]) -> list[Encoded | Refused]:
@@ -106,12 +111,13 @@ def choices_from_pb(answer: policy_pb2.DecideResponse, rows: Sequence[Candidates
     if not all(np.isfinite(column).all() for column in columns):
         raise wire.WireError("scores or probabilities are not finite")
     drawn = rows_of(wire.tensor_from_pb(answer.drawn, "int64", 1), len(rows)).tolist()
+    abstained = rows_of(np.array(answer.abstained or [False] * len(rows)), len(rows)).tolist()
     splits = [np.split(column, np.cumsum(counts)[:-1]) for column in columns]
     choices = []
-    for position, count, probabilities, *scores in zip(drawn, counts, *splits, strict=True):
+    for position, gave_up, count, probabilities, *scores in zip(drawn, abstained, counts, *splits, strict=True):
         if not 0 <= position < count or not 0 < probabilities[position] <= 1 + ROUNDING:
             raise wire.WireError("an action was drawn that has no probability")
-        choices.append(Choice(position, probabilities, Scores(*scores), answer.head_sequence))
+        choices.append(Choice(position, probabilities, Scores(*scores), answer.head_sequence, gave_up))
     return choices
 
 
@@ -144,6 +150,7 @@ def exploration_to_pb(settings: LoopSettings) -> policy_pb2.Exploration:
         scale=exploration.scale,
         gamma=exploration.gamma,
         floor=exploration.floor,
+        abstain_below=exploration.abstain_below,
         reward_low=low,
         reward_high=high,
     )

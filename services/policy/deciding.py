@@ -10,6 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from services.policy.abstaining import give_baselines, uncertain
 from shared.functional.exploration import draw_action
 from shared.loop_settings import ExplorationSettings
 from shared.networks.parts import load_policy
@@ -24,9 +25,11 @@ UNIT: Final = 2.0**-53
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """int64 [B] positions of the drawn actions; float64 [N] each of all candidates, row after row."""
+    """int64 [B] positions of the drawn actions, bool [B] whether a row's baseline was given for want of certainty;
+    float64 [N] each of all candidates, row after row."""
 
     position: Tensor
+    abstained: Tensor
     probabilities: Tensor
     expected_rewards: Tensor
     variances: Tensor
@@ -51,24 +54,40 @@ def decide(
     exploration: ExplorationSettings,
     reward_range: tuple[float, float],
     seeds: Sequence[int],
+    baselines: Sequence[int | None],
 ) -> Drawn:
     """Scores every candidate, and draws an action of each row from the distribution that it returns.
 
     Scores are in the unit of the rewards of `learned_range`, which the version learned from; `reward_range` is what
     exploration standardises them by, and may have changed since.
 
+    `baselines` holds a position a row, or None; one that abstains by the exploration settings is given its own.
+
     Raises:
         WireError: shapes that are not the version's.
     """
     _hold_shapes(policy, states_BS, candidates, action_embeddings_ND, seeds)
+    _hold_positions(baselines, candidates)
     with torch.inference_mode():
         standardised = policy.score(states_BS, candidates, action_embeddings_ND)
         scores = standardised.in_range(*learned_range)
         probabilities_BA = distribution(scores, candidates.allowed, exploration, reward_range)
+        abstained_B = torch.zeros(len(baselines), dtype=torch.bool)
+        if exploration.abstain_below is not None:
+            abstained_B = uncertain(scores, candidates.allowed, baselines, exploration.abstain_below)
+            probabilities_BA = give_baselines(probabilities_BA, abstained_B, baselines)
         uniform_B = torch.tensor([(seed >> SEED_SHIFT) * UNIT for seed in seeds], dtype=torch.float64)
         position_B = draw_action(probabilities_BA, uniform_B)
     columns = (probabilities_BA, scores.expected_reward, scores.variance, scores.outcome_variance)
-    return Drawn(position_B, *(column_BA[candidates.present] for column_BA in columns))
+    return Drawn(position_B, abstained_B, *(column_BA[candidates.present] for column_BA in columns))
+
+
+def _hold_positions(baselines: Sequence[int | None], candidates: Candidates) -> None:
+    counts = candidates.present.sum(1).tolist()
+    if len(baselines) != len(counts):
+        raise WireError(f"there are {len(baselines)} baselines and {len(counts)} rows")
+    if any(one is not None and not 0 <= one < count for one, count in zip(baselines, counts, strict=True)):
+        raise WireError("a baseline lies outside of its row")
 
 
 def _hold_shapes(

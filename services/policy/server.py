@@ -54,6 +54,7 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
             _exploration(request.exploration),
             (request.exploration.reward_low, request.exploration.reward_high),
             request.seeds,
+            [row.baseline if row.HasField("baseline") else None for row in rows],
         )
         return policy_pb2.DecideResponse(
             head_sequence=head.sequence,
@@ -62,6 +63,7 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
             expected_rewards=wire.tensor_to_pb(drawn.expected_rewards.numpy()),
             variances=wire.tensor_to_pb(drawn.variances.numpy()),
             outcome_variances=wire.tensor_to_pb(drawn.outcome_variances.numpy()),
+            abstained=drawn.abstained.tolist(),
         )
 
     async def Attribute(  # noqa: N802 - gRPC's name
@@ -95,6 +97,7 @@ def _exploration(message: policy_pb2.Exploration) -> ExplorationSettings:
             "scale": message.scale,
             "gamma": message.gamma,
             "floor": message.floor,
+            "abstain_below": message.abstain_below if message.HasField("abstain_below") else None,
         }
     )
 

@@ -13,6 +13,7 @@ from shared.networks.preparation import Row
 
 DROPPED: Final = 0.1
 SHIFT_PIXELS: Final = 2
+PICTURES: Final = frozenset({"image", "video"})
 
 
 def drop_modalities(rows: Sequence[Row], generator: Generator) -> list[Row]:
@@ -23,9 +24,9 @@ def drop_modalities(rows: Sequence[Row], generator: Generator) -> list[Row]:
 
 
 def shift_images(batch: Batch, modalities: Sequence[ModalitySettings], generator: Generator) -> Batch:
-    """Moves every picture by up to two pixels a side, its edge continued."""
+    """Moves every picture, and a clip's frames alike, by up to two pixels a side, the edge continued."""
     shifted = [
-        _shift_modality(one, generator) if one is not None and modality.kind == "image" else one
+        _shift_modality(one, generator) if one is not None and modality.kind in PICTURES else one
         for one, modality in zip(batch.modalities, modalities, strict=True)
     ]
     return replace(batch, modalities=shifted)
@@ -41,10 +42,12 @@ def _shift_modality(modality: ModalityBatch, generator: Generator) -> ModalityBa
     return replace(modality, inputs=_shift(modality.inputs, generator))
 
 
-def _shift(pixels_NCHW: Tensor, generator: Generator) -> Tensor:
-    count, _, height, width = pixels_NCHW.shape
+def _shift(pixels_NXHW: Tensor, generator: Generator) -> Tensor:
+    """[N, …, H, W]: a row is moved as a whole, whatever stands between."""
+    count, height, width = len(pixels_NXHW), *pixels_NXHW.shape[-2:]
     down_N1, right_N1 = torch.randint(-SHIFT_PIXELS, SHIFT_PIXELS + 1, (2, count, 1), generator=generator)
     rows_NH1 = (down_N1 + torch.arange(height)).clamp(0, height - 1)[:, :, None]
     columns_N1W = (right_N1 + torch.arange(width)).clamp(0, width - 1)[:, None, :]
-    shifted_NHWC = pixels_NCHW[torch.arange(count)[:, None, None], :, rows_NH1, columns_N1W]
-    return shifted_NHWC.permute(0, 3, 1, 2)
+    flat_NCHW = pixels_NXHW.reshape(count, -1, height, width)
+    shifted_NHWC = flat_NCHW[torch.arange(count)[:, None, None], :, rows_NH1, columns_N1W]
+    return shifted_NHWC.permute(0, 3, 1, 2).reshape(pixels_NXHW.shape)

@@ -88,7 +88,14 @@ def fine_tuned_candidate(
         statistics=completed,
         parent=champion.version,
         covers_sequence=covers_sequence,
-        metrics={"training_loss": tuned.loss, "steps": float(tuned.steps), "gate": verdict.finding, **verdict.figures},
+        metrics={
+            "training_loss": tuned.loss,
+            "steps": float(tuned.steps),
+            "l2_sp_distance": tuned.distance,
+            "adapter_norm": tuned.adapter_norm,
+            "gate": verdict.finding,
+            **verdict.figures,
+        },
         takes_over=verdict.takes_over,
         detail=verdict.detail,
     )

@@ -15,6 +15,7 @@ from services.trainer.augmentation import drop_modalities, shift_images
 from services.trainer.examples import Examples
 from services.trainer.networks import Networks, shrink_and_perturb
 from services.trainer.objectives import Minibatch, objective_of
+from shared.functional.adaptation import adapter_loss
 from shared.functional.regularization import l2_sp_penalty
 from shared.functional.schedules import cosine_annealing
 from shared.loop_settings import LearningSettings
@@ -38,11 +39,17 @@ class DivergedError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class FineTuned:
-    """Networks that have learned, the mean squared error of the last steps, and how many steps there were."""
+    """Networks that have learned, the mean squared error of the last steps, and how many steps there were.
+
+    `distance` is the Euclidean one of all weights from where L2-SP pulls them; `adapter_norm` that of the adapters from
+    changing nothing.
+    """
 
     networks: Networks
     loss: float
     steps: int
+    distance: float
+    adapter_norm: float
 
 
 # Called after every step: steps done, steps in all, loss.
@@ -73,7 +80,8 @@ def fine_tune(
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
         total, error = objective(Minibatch(examples, chosen, _estimates(networks, examples, chosen, generator)))
-        loss = total + l2_sp_penalty(parameters, pretrained, learning.l2_sp)
+        adapted = adapter_loss(total, networks.encoder.adapters.parameters(), learning.adapter_beta)
+        loss = adapted + l2_sp_penalty(parameters, pretrained, learning.l2_sp)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call] # torch has no type here
         optimizer.step()
@@ -83,14 +91,18 @@ def fine_tune(
         raise DivergedError("a weight is not finite")
     _settle_unseen(networks, examples)
     recent = losses[-LOSS_WINDOW:]
-    return FineTuned(networks.frozen(), sum(recent) / len(recent), len(losses))
+    frozen = networks.frozen()
+    distance = l2_sp_penalty(frozen.parameters(), pretrained, 1.0).sqrt()
+    adapter_norm = adapter_loss(torch.zeros(()), frozen.encoder.adapters.parameters(), 1.0).sqrt()
+    return FineTuned(frozen, sum(recent) / len(recent), len(losses), float(distance), float(adapter_norm))
 
 
 def _settle_unseen(networks: Networks, examples: Examples) -> None:
     """Actions without an example begin at the mean of the others: what they have is random, not learned."""
     seen_K = torch.zeros(networks.q_network.mean.out_features, dtype=torch.bool).index_fill(0, examples.slots, True)
     with torch.no_grad():
-        for layer in (networks.q_network.mean, networks.q_network.log_variance):
+        layers = networks.q_network.mean, networks.q_network.log_variance, networks.q_network.policy
+        for layer in filter(None, layers):
             layer.weight[~seen_K] = layer.weight[seen_K].mean(0)
             layer.bias[~seen_K] = layer.bias[seen_K].mean()
 

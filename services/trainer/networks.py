@@ -46,10 +46,12 @@ class Networks:
             yield from module.parameters()
 
     def learning(self) -> Self:
-        """A copy that is ready to learn."""
+        """A copy that is ready to learn: all of it, or, where it has adapters, those and the Q-network."""
         copied = copy.deepcopy(self)
+        adapted = bool(self.architecture.adapter_rank)
         for module in copied.modules:
-            module.train().requires_grad_(True)
+            module.train().requires_grad_(not adapted or module is copied.q_network)
+        copied.encoder.adapters.requires_grad_(True)
         return copied
 
     def frozen(self) -> Self:
@@ -86,7 +88,7 @@ def warm_start(champion: Networks, architecture: Architecture, seed: int) -> Net
 
 
 def shrink_and_perturb(networks: Networks, seed: int) -> Networks:
-    """A copy part of the way back to random weights, ready to learn.
+    """A copy whose weights that learn are part of the way back to random ones.
 
     What the first few experiences taught would else stand in the way of what more of them show (Ash and Adams 2020,
     On Warm-Starting Neural Network Training).
@@ -94,16 +96,19 @@ def shrink_and_perturb(networks: Networks, seed: int) -> Networks:
     perturbed = Networks.seeded(networks.architecture, seed).learning()
     with torch.no_grad():
         for parameter, learned in zip(perturbed.parameters(), networks.parameters(), strict=True):
-            parameter.lerp_(learned, SHRINK)
+            parameter.lerp_(learned, SHRINK if parameter.requires_grad else 1.0)
     return perturbed
 
 
 def _keep_encoders(old: Networks, new: Networks) -> None:
     kinds = old.architecture.modalities
     before = dict(zip(kinds, old.encoder.modalities, strict=True))
-    for (name, modality), encoder in zip(new.architecture.modalities.items(), new.encoder.modalities, strict=True):
+    adapters = dict(zip(kinds, old.encoder.adapters, strict=True))
+    of_new = zip(new.architecture.modalities.items(), new.encoder.modalities, new.encoder.adapters, strict=True)
+    for (name, modality), encoder, adapter in of_new:
         if kinds.get(name) == modality:
             _keep_what_fits(before[name], encoder)
+            _keep_what_fits(adapters[name], adapter)
     if old.encoder.actions is not None and new.encoder.actions is not None:
         _keep_what_fits(old.encoder.actions, new.encoder.actions)
 
@@ -115,7 +120,9 @@ def _keep_slots(old: Networks, new: Networks) -> None:
         before = {action_id: slot for slot, action_id in enumerate(old.architecture.action_ids)}
         ids = enumerate(new.architecture.action_ids)
         shared = [(before[action_id], slot) for slot, action_id in ids if action_id in before]
-    heads = ((old.q_network.mean, new.q_network.mean), (old.q_network.log_variance, new.q_network.log_variance))
+    heads = [(old.q_network.mean, new.q_network.mean), (old.q_network.log_variance, new.q_network.log_variance)]
+    if old.q_network.policy is not None and new.q_network.policy is not None:
+        heads.append((old.q_network.policy, new.q_network.policy))
     with torch.no_grad():
         if shared:
             # Beside learned estimates, one that is random would be taken at its word.

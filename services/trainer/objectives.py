@@ -13,13 +13,15 @@ from torch import Tensor
 from services.trainer.bootstrapping import next_values
 from services.trainer.examples import Examples
 from services.trainer.networks import Networks
-from shared.functional.losses import aleatoric_loss
+from shared.functional.losses import aleatoric_loss, reward_guided_loss
 from shared.functional.value_learning import q_learning_update
 from shared.loop_settings import LearningSettings
 from shared.networks.q_network import QValues
 
 # η of equation 3. All of the way to the target: the optimiser's own rate takes the small steps.
 WHOLE_STEP: Final = 1.0
+# c: what one experience counts at most, however rarely its action was drawn; bounds the variance of the gradient.
+MOST_WEIGHT: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +58,29 @@ def objective_of(learning: LearningSettings, networks: Networks, champion: Netwo
             return reward_regression
         case "q_learning":
             return QLearning(learning, networks, champion)
+        case "reward_guided":
+            return reward_guided
 
 
 def reward_regression(batch: Minibatch) -> Loss:
     """Squared error of the taken actions' means against their rewards, and the loss of their variances."""
     return regression(batch, batch.rewards_B)
+
+
+def reward_guided(batch: Minibatch) -> Loss:
+    """Equation 14, fed with w (r - b), beside the regression that expected rewards and intervals rest on.
+
+    w = min(c, π_θ(a|x) / p), without gradient, corrects for p, the logged probability; b is the mean reward. An action
+    that was not drawn has no such probability, and guides nothing.
+    """
+    assert batch.values.policy_logits is not None
+    log_policy_B = batch.values.policy_logits.log_softmax(1).gather(1, batch.slots_B1)[:, 0]
+    logged = [batch.examples.experiences[index].row.probability for index in batch.chosen_B.tolist()]
+    inverse_B = torch.tensor([1.0 / probability if probability else 0.0 for probability in logged])
+    weight_B = (log_policy_B.detach().exp() * inverse_B).clamp(max=MOST_WEIGHT)
+    regressed = reward_regression(batch)
+    advantage_B = batch.rewards_B - batch.examples.rewards.mean()
+    return Loss(regressed.total + reward_guided_loss(log_policy_B, weight_B * advantage_B), regressed.error)
 
 
 class QLearning:

@@ -1,19 +1,23 @@
 """One encoder a kind of modality: features to embeddings of one width and one scale, small and trained from scratch.
 
-Shapes: N rows, D embedding, T stretches of time, F frequency bands, H and W sides of a picture.
+Shapes: N rows, D embedding, T stretches of time or frames, F frequency bands, H and W sides of a picture, V of a frame.
 """
 
 from typing import Final
 
+import torch
 from torch import Tensor, nn
 
 from shared.loop_settings import ModalitySettings
 from shared.networks.batches import Bags
 from shared.networks.media import BANDS, FRAMES, SIDE
 from shared.networks.preprocessing import BUCKETS
+from shared.networks.video import CLIP_FRAMES
 
 BAG_WIDTH: Final = 32
 HIDDEN_WIDTH: Final = 128
+FRAME_WIDTH: Final = 64
+CONVOLVED: Final = 64 * (SIDE // 8) ** 2
 
 
 class BagEncoder(nn.Module):
@@ -37,9 +41,8 @@ class ImageEncoder(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(3, 16, 3, stride=2, padding=1),
-            *_two_convolutions(),
-            *_perceptron(64 * (SIDE // 8) ** 2, width),
+            *_picture_convolutions(),
+            *_perceptron(CONVOLVED, width),
         )
 
     def forward(self, pixels_N3HW: Tensor) -> Tensor:
@@ -65,6 +68,27 @@ class AudioEncoder(nn.Module):
         return embedded_ND
 
 
+class VideoEncoder(nn.Module):
+    """Clips: a picture's convolutions on every frame, a transformer over time that knows their order, a perceptron."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.frames = nn.Sequential(*_picture_convolutions(), nn.Linear(CONVOLVED, FRAME_WIDTH))
+        # Small beside what frames show, which else is long in coming through.
+        self.positions_TV = nn.Parameter(0.1 * torch.randn(CLIP_FRAMES, FRAME_WIDTH))
+        self.transformer = nn.TransformerEncoderLayer(
+            FRAME_WIDTH, 4, dim_feedforward=2 * FRAME_WIDTH, dropout=0.0, activation="gelu", batch_first=True
+        )
+        self.perceptron = nn.Sequential(nn.Flatten(), *_perceptron(CLIP_FRAMES * FRAME_WIDTH, width))
+
+    def forward(self, pixels_NT3HW: Tensor) -> Tensor:
+        """uint8 [N, 8, 3, 32, 32] to [N, D]."""
+        scaled_NT3HW = pixels_NT3HW.float() / 127.5 - 1.0
+        frames_NTV = self.frames(scaled_NT3HW.flatten(0, 1)).unflatten(0, scaled_NT3HW.shape[:2])
+        embedded_ND: Tensor = self.perceptron(self.transformer(frames_NTV + self.positions_TV))
+        return embedded_ND
+
+
 class EmbeddingEncoder(nn.Module):
     """Ready-made embeddings, normalised beforehand, with their magnitude as one number more."""
 
@@ -87,9 +111,15 @@ def build_modality_encoder(modality: ModalitySettings, width: int) -> nn.Module:
             return ImageEncoder(width)
         case "audio":
             return AudioEncoder(width)
+        case "video":
+            return VideoEncoder(width)
         case "embedding" if modality.dimension is not None:
             return EmbeddingEncoder(modality.dimension, width)
     raise ValueError(f"no encoder for {modality}")
+
+
+def _picture_convolutions() -> list[nn.Module]:
+    return [nn.Conv2d(3, 16, 3, stride=2, padding=1), *_two_convolutions()]
 
 
 def _two_convolutions() -> list[nn.Module]:

@@ -1,4 +1,7 @@
-"""Pictures and sounds from their bytes to small arrays; no torch. Runs in a child process: see media_decoder.py."""
+"""Pictures and sounds from their bytes to small arrays; no torch. Runs in a child process: see media_decoder.py.
+
+Clips are in video.py, so that who only looks at headers needs no FFmpeg.
+"""
 
 import warnings
 from io import BytesIO
@@ -51,6 +54,18 @@ def media_features(kind: MediaKind, data: bytes) -> NDArray[np.uint8] | Floats:
     except Exception as error:
         # Damaged files surface as whatever their codec stumbles over: OSError, SyntaxError, struct.error, …
         raise RefusedValueError(NOT_AN_IMAGE if kind == "image" else NOT_A_SOUND) from error
+
+
+def video_format(data: bytes) -> str | None:
+    """FFmpeg's name of the container by its first bytes: `mp4`, `webm` (Matroska too), `gif`, or None.
+
+    Never left to FFmpeg's own guess, which knows formats that open other files and addresses.
+    """
+    if data[4:8] in {b"ftyp", b"moov", b"mdat", b"wide", b"free"}:
+        return "mp4"
+    if data.startswith(b"\x1a\x45\xdf\xa3"):
+        return "webm"
+    return "gif" if data.startswith((b"GIF87a", b"GIF89a")) else None
 
 
 def image_features(data: bytes) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 import pebble
 import structlog
@@ -19,6 +19,7 @@ import structlog
 from shared.lifeline import watch_lifeline
 from shared.networks.media import MediaKind, media_features
 from shared.networks.preprocessing import Features, RefusedValueError
+from shared.networks.video import video_features
 
 MEMORY_BYTES: Final = 1536 * 1024 * 1024
 SECONDS: Final = 5.0
@@ -29,9 +30,9 @@ BEYOND_LIMITS: Final = "media that takes too much memory or time to decode"
 
 @dataclass(frozen=True, slots=True)
 class EncodedMedia:
-    """The bytes of a picture or a sound as the product sent them."""
+    """The bytes of a picture, a sound or a clip as the product sent them."""
 
-    kind: MediaKind
+    kind: MediaKind | Literal["video"]
     data: bytes
 
 
@@ -147,6 +148,6 @@ def _start_child(lifeline: Connection, memory_bytes: int) -> None:
 
 def _decode(media: EncodedMedia) -> Decoded:
     try:
-        return media_features(media.kind, media.data)
+        return video_features(media.data) if media.kind == "video" else media_features(media.kind, media.data)
     except RefusedValueError as error:
         return error

@@ -6,6 +6,7 @@ Shapes: B rows, M modalities, N actions, E encoded: an embedding, and behind it 
 import torch
 from torch import Tensor, nn
 
+from shared.networks.adapter import Adapter
 from shared.networks.batches import Bags, Batch
 from shared.networks.encoders import BagEncoder, build_modality_encoder
 from shared.networks.views import View, build_action_view, build_view
@@ -28,16 +29,19 @@ class MultimodalEncoder(nn.Module):
         )
         self.actions = BagEncoder(architecture.embedding_width) if architecture.action_features else None
         self.action_view = build_action_view(architecture.view_width) if architecture.action_features else None
+        width, rank = architecture.embedding_width, architecture.adapter_rank
+        self.adapters = nn.ModuleList(Adapter(width, rank) if rank else nn.Identity() for _ in self.modalities)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Encoded [B, M, E], zeros where a modality is missing, and bool [B, M], True where it is present."""
         parameter = next(self.parameters())
         columns, present = [], []
-        for encoder, view, modality in zip(self.modalities, self.views, batch.modalities, strict=True):
+        of_each = zip(self.modalities, self.adapters, self.views, batch.modalities, strict=True)
+        for encoder, adapter, view, modality in of_each:
             column_BE = parameter.new_zeros(batch.size, self._width)
             present_B = torch.zeros(batch.size, dtype=torch.bool, device=parameter.device)
             if modality is not None:
-                encoded_NE = torch.cat([encoder(modality.inputs), view(modality.inputs)], dim=1)
+                encoded_NE = torch.cat([adapter(encoder(modality.inputs)), view(modality.inputs)], dim=1)
                 column_BE = column_BE.index_put((modality.rows,), encoded_NE)
                 present_B = present_B.index_fill(0, modality.rows, True)
             columns.append(column_BE)

@@ -6,7 +6,7 @@ Shapes: B decisions, A candidates of the longest, N candidates in all, S state, 
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Self
 
@@ -60,18 +60,23 @@ class Candidates:
 class CandidateScores:
     """float64 [B, A] each, meaningless where a row has no candidate: Q, and variances in the square of its unit.
 
-    `variance` is epistemic, of the expected reward; `outcome_variance` adds the aleatoric one.
+    `variance` is epistemic, of the expected reward; `outcome_variance` adds the aleatoric one. Where the version has
+    learned a policy itself, `policy_logits` are those of its softmax, else None.
     """
 
     expected_reward: Tensor
     variance: Tensor
     outcome_variance: Tensor
+    policy_logits: Tensor | None = None
 
     def in_range(self, low: float, high: float) -> Self:
         """Standardised scores in the unit of rewards of this range."""
         scale = high - low
         return type(self)(
-            low + scale * self.expected_reward, scale**2 * self.variance, scale**2 * self.outcome_variance
+            low + scale * self.expected_reward,
+            scale**2 * self.variance,
+            scale**2 * self.outcome_variance,
+            self.policy_logits,
         )
 
 
@@ -128,7 +133,20 @@ class Policy:
             mean_N, variance_N, noise_N = self._score_slots(states_BS, candidates)
         empty_BA = torch.zeros(candidates.present.shape, dtype=torch.float64)
         scores = (mean_N, variance_N, variance_N + noise_N)
-        return CandidateScores(*(empty_BA.masked_scatter(candidates.present, score_N) for score_N in scores))
+        columns = CandidateScores(*(empty_BA.masked_scatter(candidates.present, score_N) for score_N in scores))
+        if not self.architecture.policy_logits:
+            return columns
+        logits_N = self._logits(states_BS, candidates)
+        return replace(columns, policy_logits=empty_BA.masked_scatter(candidates.present, logits_N))
+
+    def _logits(self, states_BS: Tensor, candidates: Candidates) -> Tensor:
+        """[N]; an action without a slot has the mean of the others'."""
+        logits_BK = self._q_network(states_BS.double()).policy_logits
+        logits_BK = torch.cat([logits_BK, logits_BK.mean(1, keepdim=True)], dim=1)
+        unknown = len(self._slots)
+        slots_N = torch.tensor([self._slots.get(action_id, unknown) for action_id in candidates.action_ids])
+        logits_N: Tensor = logits_BK[candidates.present.nonzero()[:, 0], slots_N]
+        return logits_N
 
     def _score_slots(self, states_BS: Tensor, candidates: Candidates) -> tuple[Tensor, Tensor, Tensor]:
         q_values = self._q_network(states_BS.double())
@@ -155,8 +173,10 @@ def distribution(
     """Probabilities of the candidates, float64 [B, A]: 0 where not allowed, at least the floor's share elsewhere.
 
     Scores are standardised by the reward's range, so that rewards a thousand times larger, and the range with them,
-    give the same distribution.
+    give the same distribution. Where the version has learned a policy itself, that is the distribution, with the floor.
     """
+    if scores.policy_logits is not None:
+        return with_floor(boltzmann_probabilities(scores.policy_logits, 1.0, allowed_BA), exploration.floor, allowed_BA)
     low, high = reward_range
     q_BA, variance_BA = (scores.expected_reward - low) / (high - low), scores.variance / (high - low) ** 2
     match exploration.strategy:

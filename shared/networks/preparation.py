@@ -74,7 +74,7 @@ def _read(value: ContextValue, modality: ModalitySettings, fetch: Fetch) -> Feat
             return text_features(value)
         case "text", Media():
             return text_features(_text(_bytes(value, fetch)))
-        case ("image" | "audio") as kind, Media():
+        case ("image" | "audio" | "video") as kind, Media():
             return EncodedMedia(kind, _bytes(value, fetch))
         case "embedding", np.ndarray() if modality.dimension is not None:
             return embedding_features(value, modality.dimension)

@@ -47,7 +47,8 @@ class Bag:
     weights: Floats
 
 
-# A bag (text, tabular), uint8 [3, 32, 32] (image), float32 [64, 32] (audio) or float32 [D + 1] (embedding).
+# A bag (text, tabular), uint8 [3, 32, 32] (image), uint8 [8, 3, 32, 32] (video), float32 [64, 32] (audio) or
+# float32 [D + 1] (embedding).
 Features = Bag | NDArray[np.uint8] | Floats
 
 

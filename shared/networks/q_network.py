@@ -28,6 +28,8 @@ class QValues(NamedTuple):
     features: Tensor
     mean: Tensor
     log_variance: Tensor
+    # [N, K], whose softmax is the policy, where the architecture has them.
+    policy_logits: Tensor | None = None
 
 
 class QNetwork(nn.Module):
@@ -53,6 +55,11 @@ class QNetwork(nn.Module):
         self.log_variance = nn.Linear(architecture.feature_width, outputs)
         nn.init.zeros_(self.log_variance.weight)
         nn.init.constant_(self.log_variance.bias, math.log(FIRST_VARIANCE))
+        self.policy = nn.Linear(architecture.feature_width, outputs) if architecture.policy_logits else None
+        if self.policy is not None:
+            # Even until it has learned.
+            nn.init.zeros_(self.policy.weight)
+            nn.init.zeros_(self.policy.bias)
         self.register_buffer("trained", torch.tensor(False))
         self._architecture = architecture
         self._scale = math.sqrt(architecture.feature_width)
@@ -71,7 +78,8 @@ class QNetwork(nn.Module):
             given_NV = interactions(given_NV, action_view_NV, INTERACTIONS)
         log_variance_NK = self.log_variance(scaled_NF).clamp(*LOG_VARIANCE_RANGE)
         features_NF = torch.cat([learned_NF, given_NV], dim=1)
-        return QValues(features_NF, self.mean(scaled_NF) * self.trained, log_variance_NK)
+        logits_NK = None if self.policy is None else self.policy(scaled_NF)
+        return QValues(features_NF, self.mean(scaled_NF) * self.trained, log_variance_NK, logits_NK)
 
     def prior_mean(self) -> Tensor:
         """[K, F + 1], float64: weights of the mean on the features, none on what is given, and behind them its bias."""

@@ -66,6 +66,8 @@ def build_view(modality: ModalitySettings, width: int) -> View:
             return View(_picture, _first_of_pictures(width))
         case "audio":
             return View(_sound, _frequencies(GRID, width, skipped=1))
+        case "video":
+            return View(_clip, _first_of_clips(width))
         case "text" | "tabular" | "embedding":
             return View(sketch, _folded(width))
 
@@ -127,6 +129,22 @@ def _first_of_pictures(width: int) -> Tensor:
     first_RV = torch.zeros(GRID**2 + 2 * COLOUR_GRID**2, width)
     first_RV[: GRID**2, : width - 2 * colour] = grey_RV
     first_RV[GRID**2 :, width - 2 * colour :] = torch.kron(torch.eye(2), colour_RV)
+    return first_RV
+
+
+def _clip(pixels_NT3HW: Tensor | Bags) -> Tensor:
+    """[N, 640]: what a picture has, of all frames together, and how greys change from the first half to the second."""
+    assert isinstance(pixels_NT3HW, Tensor)
+    first_NR, second_NR = (_picture(half.float().mean(1)) for half in pixels_NT3HW.chunk(2, dim=1))
+    return torch.cat([(first_NR + second_NR) / 2, (second_NR - first_NR)[:, : GRID**2]], dim=1)
+
+
+def _first_of_clips(width: int) -> Tensor:
+    """[640, V]: a quarter of the view for what changes."""
+    picture_RV, change_RV = _first_of_pictures(width - width // 4), _frequencies(GRID, width // 4, skipped=0)
+    first_RV = torch.zeros(len(picture_RV) + len(change_RV), width)
+    first_RV[: len(picture_RV), : picture_RV.shape[1]] = picture_RV
+    first_RV[len(picture_RV) :, picture_RV.shape[1] :] = change_RV
     return first_RV
 
 

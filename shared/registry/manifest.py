@@ -31,6 +31,10 @@ class Architecture(BaseModel):
     action_ids: tuple[str, ...]
     # Candidates are scored over their features (and identity) by one head that all share.
     action_features: bool
+    # Of the adapters behind the modalities' encoders; 0 where there are none.
+    adapter_rank: int = 0
+    # The Q-network has a layer whose softmax is the policy.
+    policy_logits: bool = False
     # Of what is learned: an embedding, what fusion makes of them, and the Q-network's last hidden layer.
     embedding_width: int = 64
     fused_width: int = 64
@@ -48,6 +52,8 @@ class Architecture(BaseModel):
             fusion=settings.fusion,
             action_ids=tuple(action.id for action in listed),
             action_features=not listed or any(action.features is not None for action in listed),
+            policy_logits=settings.learning.objective == "reward_guided",
+            adapter_rank=settings.learning.adapter_rank if settings.learning.tune == "adapters" else 0,
             view_width=_view_width(len(settings.modalities), len(listed)),
         )
 

@@ -113,6 +113,9 @@ def _show_media(name: str, media: MediaValue) -> None:
     elif media.content_type.startswith("audio/"):
         sound = ui.element("audio").classes("sound")
         sound.props.update({"src": source, "controls": True, "aria-label": f"The sound in {name}"})
+    elif media.content_type.startswith("video/"):
+        clip = ui.element("video").classes("picture")
+        clip.props.update({"src": source, "controls": True, "muted": True, "aria-label": f"The clip in {name}"})
     Text("p", f"{media.content_type}, {wording.size(number_of_bytes)}", "note")
 
 

@@ -30,12 +30,12 @@ HARMLESS: Final = {
     openapi_extra=operation("decide", {"type": "string", "format": "binary"}, content_type="*/*"),
 )
 async def store_media(request: Request) -> Response:
-    """Raw bytes of a picture, a sound or a text, with their `Content-Type`; a context refers to them as
+    """Raw bytes of a picture, a sound, a clip or a text, with their `Content-Type`; a context refers to them as
     `{"media_id": …}`. At most 8 MiB."""
     content_type = request.headers.get("content-type", "")
     kind = content_type.partition("/")[0].strip().lower()
     if kind not in READERS:
-        raise Problem(ProblemType.UNSUPPORTED_CONTENT_TYPE, "Send image/…, audio/… or text/plain.")
+        raise Problem(ProblemType.UNSUPPORTED_CONTENT_TYPE, "Send image/…, audio/…, video/… or text/plain.")
     media = checked_media(kind, await read_body(request), content_type, None)
     assert media.data is not None
     await parts_of(request).storage.put_media(caller_of(request), media)

@@ -25,7 +25,7 @@ class DecideRequest(_message.Message):
     def __init__(self, model: _Optional[_Union[_serving_pb2.ModelRef, _Mapping]] = ..., exploration: _Optional[_Union[Exploration, _Mapping]] = ..., states: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., candidates: _Optional[_Iterable[_Union[Candidates, _Mapping]]] = ..., action_embeddings: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., seeds: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Exploration(_message.Message):
-    __slots__ = ("strategy", "epsilon", "temperature", "floor", "reward_low", "reward_high", "scale", "gamma")
+    __slots__ = ("strategy", "epsilon", "temperature", "floor", "reward_low", "reward_high", "scale", "gamma", "abstain_below")
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     EPSILON_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,7 @@ class Exploration(_message.Message):
     REWARD_HIGH_FIELD_NUMBER: _ClassVar[int]
     SCALE_FIELD_NUMBER: _ClassVar[int]
     GAMMA_FIELD_NUMBER: _ClassVar[int]
+    ABSTAIN_BELOW_FIELD_NUMBER: _ClassVar[int]
     strategy: str
     epsilon: float
     temperature: float
@@ -42,31 +43,36 @@ class Exploration(_message.Message):
     reward_high: float
     scale: float
     gamma: float
-    def __init__(self, strategy: _Optional[str] = ..., epsilon: _Optional[float] = ..., temperature: _Optional[float] = ..., floor: _Optional[float] = ..., reward_low: _Optional[float] = ..., reward_high: _Optional[float] = ..., scale: _Optional[float] = ..., gamma: _Optional[float] = ...) -> None: ...
+    abstain_below: float
+    def __init__(self, strategy: _Optional[str] = ..., epsilon: _Optional[float] = ..., temperature: _Optional[float] = ..., floor: _Optional[float] = ..., reward_low: _Optional[float] = ..., reward_high: _Optional[float] = ..., scale: _Optional[float] = ..., gamma: _Optional[float] = ..., abstain_below: _Optional[float] = ...) -> None: ...
 
 class Candidates(_message.Message):
-    __slots__ = ("action_ids", "excluded")
+    __slots__ = ("action_ids", "excluded", "baseline")
     ACTION_IDS_FIELD_NUMBER: _ClassVar[int]
     EXCLUDED_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_FIELD_NUMBER: _ClassVar[int]
     action_ids: _containers.RepeatedScalarFieldContainer[str]
     excluded: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, action_ids: _Optional[_Iterable[str]] = ..., excluded: _Optional[_Iterable[int]] = ...) -> None: ...
+    baseline: int
+    def __init__(self, action_ids: _Optional[_Iterable[str]] = ..., excluded: _Optional[_Iterable[int]] = ..., baseline: _Optional[int] = ...) -> None: ...
 
 class DecideResponse(_message.Message):
-    __slots__ = ("head_sequence", "drawn", "probabilities", "expected_rewards", "variances", "outcome_variances")
+    __slots__ = ("head_sequence", "drawn", "probabilities", "expected_rewards", "variances", "outcome_variances", "abstained")
     HEAD_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     DRAWN_FIELD_NUMBER: _ClassVar[int]
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_REWARDS_FIELD_NUMBER: _ClassVar[int]
     VARIANCES_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_VARIANCES_FIELD_NUMBER: _ClassVar[int]
+    ABSTAINED_FIELD_NUMBER: _ClassVar[int]
     head_sequence: int
     drawn: _tensor_pb2.Tensor
     probabilities: _tensor_pb2.Tensor
     expected_rewards: _tensor_pb2.Tensor
     variances: _tensor_pb2.Tensor
     outcome_variances: _tensor_pb2.Tensor
-    def __init__(self, head_sequence: _Optional[int] = ..., drawn: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., probabilities: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., expected_rewards: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., outcome_variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    abstained: _containers.RepeatedScalarFieldContainer[bool]
+    def __init__(self, head_sequence: _Optional[int] = ..., drawn: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., probabilities: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., expected_rewards: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., outcome_variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., abstained: _Optional[_Iterable[bool]] = ...) -> None: ...
 
 class AttributeRequest(_message.Message):
     __slots__ = ("model", "states", "action_ids", "action_embeddings")

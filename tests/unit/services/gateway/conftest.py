@@ -18,6 +18,7 @@ LOOP: dict[str, Any] = {
         "title": {"kind": "text"},
         "user": {"kind": "tabular"},
         "voice": {"kind": "audio"},
+        "clip": {"kind": "video"},
         "vector": {"kind": "embedding", "dimension": 3},
     },
     "actions": [{"id": "a"}, {"id": "b"}, {"id": "c"}],

@@ -85,6 +85,7 @@ CONTEXTS = {
     "sound for image": ({"photo": {"data": encoded(wav_of(1))}}, "not-an-image", "context.photo"),
     "not a sound": ({"voice": {"data": encoded(b"hello")}}, "not-a-sound", "context.voice"),
     "long sound": ({"voice": {"data": encoded(wav_of(61))}}, "sound-too-long", "context.voice"),
+    "not a video": ({"clip": {"data": encoded(b"#EXTM3U\nhttp://x/y.ts")}}, "not-a-video", "context.clip"),
     "unknown media": ({"photo": {"media_id": "a" * 64}}, "unknown-media", "context.photo.media_id"),
 }
 
@@ -188,7 +189,7 @@ async def test_an_event_over_2_mib_is_refused(http: httpx.AsyncClient, gateway: 
 async def test_another_content_type_is_refused(http: httpx.AsyncClient) -> None:
     answer = await http.post(URL, content=b"{}", headers={"Content-Type": "text/xml"})
     assert_problem(answer, 415, "unsupported-content-type", None)
-    answer = await http.post("/v1/media", content=b"{}", headers={"Content-Type": "video/mp4"})
+    answer = await http.post("/v1/media", content=b"{}", headers={"Content-Type": "application/pdf"})
     assert_problem(answer, 415, "unsupported-content-type", None)
 
 
@@ -196,6 +197,8 @@ async def test_media_that_lies_is_refused(http: httpx.AsyncClient) -> None:
     for content_type, data, kind in (
         ("image/png", jpeg(), "wrong-content-type"),
         ("audio/wav", jpeg(), "not-a-sound"),
+        ("video/mp4", jpeg(), "not-a-video"),
+        ("video/webm", b"\0\0\0\x20ftypisom", "wrong-content-type"),
         ("text/plain", b"\xff", "not-a-text"),
     ):
         answer = await http.post("/v1/media", content=data, headers={"Content-Type": content_type})

@@ -23,6 +23,17 @@ def test_a_shifted_picture_is_the_picture_up_to_two_pixels_away() -> None:
     assert len(seen) > 20
 
 
+def test_a_clip_is_shifted_as_a_whole() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (3, 32, 32), np.uint8)
+    batch = collate([{"clip": np.stack([frame] * 8)}] * 50, ["clip"])
+    (shifted,) = shift_images(batch, [ModalitySettings(kind="video")], torch.Generator().manual_seed(0)).modalities
+    assert shifted is not None
+    assert isinstance(shifted.inputs, torch.Tensor)
+    assert shifted.inputs.shape == (50, 8, 3, 32, 32)
+    assert (shifted.inputs == shifted.inputs[:, :1]).all()
+    assert len({one.numpy().tobytes() for one in shifted.inputs.contiguous()}) > 10
+
+
 def test_other_kinds_and_missing_pictures_are_left_alone() -> None:
     batch = collate([{"vector": np.ones(3, np.float32)}] * 2, ["photo", "vector"])
     assert shift_images(batch, [IMAGE, EMBEDDING], torch.Generator()) == batch

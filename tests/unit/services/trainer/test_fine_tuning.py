@@ -106,3 +106,30 @@ def test_every_example_is_seen_once_before_any_twice() -> None:
 @pytest.mark.parametrize(("count", "most", "steps"), [(10, 600, LEAST_STEPS), (10, 50, 50), (10_000, 600, 600)])
 def test_steps_follow_the_examples_within_bounds(count: int, most: int, steps: int) -> None:
     assert steps_for(count, most) == steps
+
+
+def test_the_distance_from_the_champion_shrinks_as_l2_sp_grows() -> None:
+    examples = examples_of(experiences(100), ARCHITECTURE, (0.0, 1.0))
+    champion = Networks.seeded(ARCHITECTURE, 0)
+
+    def distance(l2_sp: float) -> float:
+        learning = LEARNING.model_copy(update={"l2_sp": l2_sp})
+        return fine_tune(champion, examples, learning, 1, lambda *_: None).distance
+
+    assert distance(10.0) < 0.8 * distance(0.0)
+
+
+def test_beta_pulls_the_adapters_towards_changing_nothing() -> None:
+    architecture = ARCHITECTURE.model_copy(update={"adapter_rank": 4})
+    examples = examples_of(experiences(100), architecture, (0.0, 1.0))
+    champion = Networks.seeded(architecture, 0)
+
+    def size(beta: float) -> float:
+        learning = LEARNING.model_copy(update={"tune": "adapters", "adapter_beta": beta})
+        done = fine_tune(champion, examples, learning, 1, lambda *_: None).networks
+        assert all(
+            torch.equal(*pair) for pair in zip(done.fusion.parameters(), champion.fusion.parameters(), strict=True)
+        )
+        return sum(float(one.square().sum()) for one in done.encoder.adapters.parameters())
+
+    assert size(1.0) < 0.5 * size(0.0)

@@ -8,10 +8,14 @@ TEXT, TABLE = {"kind": "text"}, {"kind": "tabular"}
 
 
 def architecture(
-    modalities: dict[str, dict[str, str]], actions: list[str], fusion: str = "attention", features: bool = False
+    modalities: dict[str, dict[str, str]],
+    actions: list[str],
+    fusion: str = "attention",
+    features: bool = False,
+    tune: str = "all",
 ) -> Architecture:
     described = [{"id": one, "features": {"price": 1}} if features else {"id": one} for one in actions]
-    body = {"modalities": modalities, "actions": described, "fusion": {"strategy": fusion}}
+    body = {"modalities": modalities, "actions": described, "fusion": {"strategy": fusion}, "learning": {"tune": tune}}
     return Architecture.of(LoopSettings.model_validate(body))
 
 
@@ -87,3 +91,23 @@ def test_a_fine_tune_starts_between_the_champion_and_random_weights() -> None:
     ):
         assert torch.allclose(mixed, SHRINK * learned + (1 - SHRINK) * seeded, atol=1e-6)
         assert mixed.requires_grad
+
+
+def test_with_adapters_they_and_the_q_network_learn_and_the_rest_stays_as_it_is() -> None:
+    before = trained(architecture({"title": TEXT, "user": TABLE}, ["a"])).frozen()
+    champion = warm_start(before, architecture({"title": TEXT, "user": TABLE}, ["a"], tune="adapters"), seed=1)
+    assert same(champion.encoder.modalities, before.encoder.modalities)
+    assert same(champion.fusion, before.fusion)
+    learning = shrink_and_perturb(champion, seed=3)
+    assert same(learning.encoder.modalities, champion.encoder.modalities)
+    assert same(learning.fusion, champion.fusion)
+    learns = {id(one) for one in learning.parameters() if one.requires_grad}
+    adapters = [*learning.encoder.adapters.parameters(), *learning.q_network.parameters()]
+    assert learns == {id(one) for one in adapters}
+
+
+def test_adapters_follow_their_modality_by_name() -> None:
+    champion = trained(architecture({"title": TEXT, "user": TABLE}, ["a"], tune="adapters"))
+    started = warm_start(champion, architecture({"new": TEXT, "title": TEXT}, ["a"], tune="adapters"), seed=1)
+    assert same(started.encoder.adapters[1], champion.encoder.adapters[0])
+    assert not same(started.encoder.adapters[0], champion.encoder.adapters[0])

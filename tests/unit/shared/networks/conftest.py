@@ -15,6 +15,7 @@ MODALITIES = {
     "user.type": ModalitySettings(kind="tabular"),
     "title": ModalitySettings(kind="text"),
     "vector": ModalitySettings(kind="embedding", dimension=6),
+    "clip": ModalitySettings(kind="video"),
 }
 
 
@@ -38,6 +39,7 @@ def rows() -> list[Row]:
             "user.type": table_features({"age": index, "city": f"city-{index}"}),
             "title": text_features(f"title {index}"),
             "vector": embedding_features(rng.normal(size=6).astype(np.float32), 6),
+            "clip": rng.integers(0, 256, (8, 3, 32, 32), dtype=np.uint8),
         }
         for index in range(8)
     ]

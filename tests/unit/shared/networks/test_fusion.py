@@ -13,10 +13,10 @@ pytestmark = pytest.mark.parametrize("strategy", STRATEGIES)
 
 
 def embeddings() -> torch.Tensor:
-    return torch.randn(8, 5, ARCHITECTURE.encoded_width, generator=torch.Generator().manual_seed(0))
+    return torch.randn(8, 6, ARCHITECTURE.encoded_width, generator=torch.Generator().manual_seed(0))
 
 
-ALL = torch.ones(8, 5, dtype=torch.bool)
+ALL = torch.ones(8, 6, dtype=torch.bool)
 
 
 def test_every_modality_reaches_the_state_and_every_parameter_learns(strategy: str) -> None:
@@ -60,5 +60,5 @@ def test_views_stand_behind_the_fused_and_have_one_length_together(strategy: str
     present[0, 1:] = False
     states = build_fusion(architecture_of(strategy))(encoded, present)
     torch.testing.assert_close(states[0, FUSED : FUSED + ARCHITECTURE.view_width], views[0, 0])
-    torch.testing.assert_close(states[:, FUSED:-5].norm(dim=1), torch.full((8,), LENGTH))
-    assert torch.equal(states[:, -5:], present.float())
+    torch.testing.assert_close(states[:, FUSED:-6].norm(dim=1), torch.full((8,), LENGTH))
+    assert torch.equal(states[:, -6:], present.float())

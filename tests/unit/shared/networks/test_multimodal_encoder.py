@@ -16,12 +16,12 @@ NAMES = list(MODALITIES)
 def test_every_modality_has_an_embedding_of_one_scale(rows: list[Row]) -> None:
     architecture = architecture_of()
     encoded, present = build_encoder(architecture)(collate(rows, NAMES))
-    assert encoded.shape == (8, 5, architecture.encoded_width)
+    assert encoded.shape == (8, 6, architecture.encoded_width)
     assert present.all()
     embeddings, views = encoded.tensor_split([architecture.embedding_width], dim=-1)
-    torch.testing.assert_close(views.norm(dim=-1), torch.full((8, 5), LENGTH))
-    torch.testing.assert_close(embeddings.mean(-1), torch.zeros(8, 5), atol=1e-5, rtol=0)
-    torch.testing.assert_close(embeddings.std(-1, correction=0), torch.ones(8, 5), atol=1e-2, rtol=0)
+    torch.testing.assert_close(views.norm(dim=-1), torch.full((8, 6), LENGTH))
+    torch.testing.assert_close(embeddings.mean(-1), torch.zeros(8, 6), atol=1e-5, rtol=0)
+    torch.testing.assert_close(embeddings.std(-1, correction=0), torch.ones(8, 6), atol=1e-2, rtol=0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,7 +50,11 @@ def test_what_is_missing_is_zero_and_leaves_the_others_alone(rows: list[Row]) ->
     full, _ = encoder(collate(rows, NAMES))
     thinned: list[Row] = [{"title": rows[0]["title"]}, {}, {"photo": rows[2]["photo"], "vector": rows[2]["vector"]}]
     embeddings, present = encoder(collate(thinned, NAMES))
-    assert present.tolist() == [[False, False, False, True, False], [False] * 5, [True, False, False, False, True]]
+    assert present.tolist() == [
+        [False, False, False, True, False, False],
+        [False] * 6,
+        [True, False, False, False, True, False],
+    ]
     assert not embeddings[~present].any()
     torch.testing.assert_close(embeddings[0, 3], full[0, 3], atol=1e-4, rtol=0)
     torch.testing.assert_close(embeddings[2, [0, 4]], full[2, [0, 4]], atol=1e-4, rtol=0)
@@ -69,7 +73,7 @@ def test_a_row_alone_is_embedded_as_in_a_batch_and_twice_alike(rows: list[Row]) 
 def test_an_empty_text_and_an_empty_batch_are_embedded() -> None:
     encoder = build_encoder(architecture_of())
     nothing, _ = encoder(collate([], NAMES))
-    assert nothing.shape == (0, 5, architecture_of().encoded_width)
+    assert nothing.shape == (0, 6, architecture_of().encoded_width)
     empty: Row = {"vector": np.zeros(7, np.float32)}
     embeddings, _ = encoder(collate([empty], NAMES))
     assert embeddings.isfinite().all()

@@ -120,3 +120,14 @@ def test_every_kind_is_seen(rows: list[Row], name: str) -> None:
     seen = view(batch.inputs)
     assert seen.shape == (8, 27)
     assert len(seen.unique(dim=0)) == 8
+
+
+@pytest.mark.parametrize("width", [4, 60])
+def test_a_clip_and_its_reverse_differ_in_what_changes_alone(width: int) -> None:
+    pixels = torch.randint(0, 256, (2, 8, 3, 32, 32), dtype=torch.uint8, generator=generator())
+    view = build_view(ModalitySettings(kind="video"), width)
+    forward, reverse = view(pixels), view(pixels.flip(1))
+    assert forward.shape == (2, width)
+    still = width - width // 4
+    torch.testing.assert_close(forward[:, :still], reverse[:, :still])
+    torch.testing.assert_close(forward[:, still:], -reverse[:, still:])
