@@ -56,7 +56,8 @@ class Reporter:
         examples = examples_of(experiences, manifest.architecture, manifest.settings.reward.range)
         if len(examples) < LEAST_EXPERIENCES:
             return None
-        covered = champion.version, experiences[-1].row.sequence
+        # A restated experience keeps its place among the others, and has a sequence of its own.
+        covered = champion.version, max(one.row.sequence for one in experiences)
         if newest is not None and covered == (newest.model_version, newest.sequence):
             return None
         report = self._report(loop, champion, experiences, examples)
@@ -82,8 +83,8 @@ class Reporter:
             modality_correlation=ModalityCorrelation(
                 state=correlate(taken, measured.states, seed),
                 modalities={
-                    name: correlate(taken, embeddings_ND, seed)
-                    for name, embeddings_ND in zip(modalities, measured.embeddings.unbind(1), strict=True)
+                    name: correlate(taken, encoded_NE, seed)
+                    for name, encoded_NE in zip(modalities, measured.embeddings.unbind(1), strict=True)
                 },
             ),
             fairness=self._fairness(loop, experiences),
