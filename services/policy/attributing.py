@@ -1,6 +1,6 @@
 """How the estimate of an action answers to the state that it was made of: where an explanation begins.
 
-Shapes: B decisions, S state, D embedding of an action.
+Shapes: B decisions, S state, E encoded action.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from shared.wire import WireError
 
 
 def state_gradients(
-    policy: Policy, states_BS: Tensor, action_ids: Sequence[str], action_embeddings_BD: Tensor | None
+    policy: Policy, states_BS: Tensor, action_ids: Sequence[str], action_embeddings_BE: Tensor | None
 ) -> Tensor:
     """∂L/∂H [B, S] of L = -Q(s, a), one action a row; Q is the served one, of standardised rewards.
 
@@ -25,11 +25,11 @@ def state_gradients(
     if tuple(states_BS.shape) != expected:
         raise WireError(f"states are {list(states_BS.shape)}, expected {list(expected)}")
     wanted = (len(action_ids), architecture.encoded_width) if architecture.action_features else None
-    found = None if action_embeddings_BD is None else tuple(action_embeddings_BD.shape)
+    found = None if action_embeddings_BE is None else tuple(action_embeddings_BE.shape)
     if found != wanted:
         raise WireError(f"action embeddings are {found}, expected {wanted}")
     states_BS = states_BS.requires_grad_()
     candidates = Candidates.of([[action_id] for action_id in action_ids], [[] for _ in action_ids])
-    loss = -policy.score(states_BS, candidates, action_embeddings_BD).expected_reward.sum()
+    loss = -policy.score(states_BS, candidates, action_embeddings_BE).expected_reward.sum()
     (gradients_BS,) = torch.autograd.grad(loss, states_BS)
     return gradients_BS

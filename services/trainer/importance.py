@@ -1,6 +1,6 @@
 """What the estimate of the taken action rests on: share of each modality in the loss, and what masking it costs.
 
-Shapes: N rows, M modalities, D embedding, S state.
+Shapes: N rows, M modalities, E encoded modality, S state.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ ROWS: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the networks make of experiences: embeddings [N, M, D] with bool [N, M], states [N, S]; then, of the squared
+    """What the networks make of experiences: embeddings [N, M, E] with bool [N, M], states [N, S]; then, of the squared
     error of the taken action's estimate, the shares of the modalities float64 [N, M], itself [N], and what it is with
     each modality masked [N, M]."""
 
@@ -69,16 +69,16 @@ def _measure(
     architecture = networks.architecture
     with torch.no_grad():
         batch = collate([one.features for one in experiences], list(architecture.modalities))
-        embeddings_NMD, present_NM = networks.encoder(batch)
+        encoded_NME, present_NM = networks.encoder(batch)
         actions = collate_bags([one.action for one in experiences]) if architecture.action_features else None
-        actions_ND = None if actions is None else networks.encoder.encode_actions(actions)
+        actions_NE = None if actions is None else networks.encoder.encode_actions(actions)
 
     def squared_error(states_NS: Tensor) -> Tensor:
-        inputs_NI = states_NS if actions_ND is None else torch.cat([states_NS, actions_ND], dim=1)
+        inputs_NI = states_NS if actions_NE is None else torch.cat([states_NS, actions_NE], dim=1)
         mean_N: Tensor = networks.q_network(inputs_NI).mean.gather(1, slots_N1)[:, 0]
         return (mean_N - rewards_N).square()
 
-    leaves = {name: embeddings_NMD[:, m].clone().requires_grad_() for m, name in enumerate(architecture.modalities)}
+    leaves = {name: encoded_NME[:, m].clone().requires_grad_() for m, name in enumerate(architecture.modalities)}
     states_NS = networks.fusion(torch.stack(list(leaves.values()), dim=1), present_NM)
     loss_N = squared_error(states_NS)
     shares = importance_shares(loss_N.sum(), leaves)
@@ -87,9 +87,9 @@ def _measure(
         for m in range(len(leaves)):
             rest_NM = present_NM.clone()
             rest_NM[:, m] = False
-            masked.append(squared_error(networks.fusion(embeddings_NMD, rest_NM)))
+            masked.append(squared_error(networks.fusion(encoded_NME, rest_NM)))
     return Measured(
-        embeddings_NMD,
+        encoded_NME,
         present_NM,
         states_NS.detach(),
         torch.stack(list(shares.values()), dim=1),

@@ -7,19 +7,21 @@ from typing import Final
 import structlog
 from sqlalchemy import Engine
 
+from services.trainer.bootstrapping import targets
 from services.trainer.candidates import load_networks
 from services.trainer.correlation import correlate
 from services.trainer.examples import Examples, examples_of
 from services.trainer.experiences import PreparedExperience, Replay
-from services.trainer.importance import importance_of, measure
+from services.trainer.importance import Measured, importance_of, measure
+from services.trainer.networks import Networks
 from shared.db.engine import read_session, write_session
 from shared.db.loops import read_loop
 from shared.db.reports import StoredReport, add_report, read_newest_report
-from shared.domain import Clock, Decision, ModelVersion
+from shared.domain import Clock, Decision
 from shared.loop_report import Fairness, LoopReport, ModalityCorrelation
-from shared.loop_settings import Loop
+from shared.loop_settings import LearningSettings, Loop
 from shared.registry.artifacts import ArtifactStore
-from shared.registry.manifest import Manifest
+from shared.registry.manifest import Architecture, Manifest
 from shared.registry.versions import read_champion
 
 log: Final = structlog.get_logger(__name__)
@@ -53,13 +55,18 @@ class Reporter:
         manifest = Manifest.model_validate_json(self.artifacts.get(champion.manifest_sha256))
         # The champion reads contexts, and learned rewards, as its own settings say: the loop's may have changed since.
         experiences = self.replay.read(replace(loop, settings=manifest.settings), EXPERIENCES, _nothing)
-        examples = examples_of(experiences, manifest.architecture, manifest.settings.reward.range)
+        learning = manifest.settings.learning
+        known = [one for one in experiences if one.is_whole] if learning.bootstraps else experiences
+        examples = examples_of(known, manifest.architecture, manifest.settings.reward.range)
         if len(examples) < LEAST_EXPERIENCES:
             return None
-        covered = champion.version, experiences[-1].row.sequence
+        # A restated experience keeps its place among the others, and has a sequence of its own.
+        covered = champion.version, max(one.row.sequence for one in experiences)
         if newest is not None and covered == (newest.model_version, newest.sequence):
             return None
-        report = self._report(loop, champion, experiences, examples)
+        networks = load_networks(champion, self.artifacts)
+        measured = measure(networks, _valued(networks, examples, learning))
+        report = _report(networks.architecture, examples, measured, learning.seed, self._fairness(loop, experiences))
         stored = StoredReport(tenant, loop_id, *covered, self.clock(), report)
         with write_session(self.engine) as session:
             # The loop may have been deleted meanwhile.
@@ -67,27 +74,6 @@ class Reporter:
                 add_report(session, stored)
         log.info("loop_reported", loop_id=loop_id, version=champion.version, sequence=stored.sequence)
         return stored
-
-    def _report(
-        self, loop: Loop, champion: ModelVersion, experiences: Sequence[PreparedExperience], examples: Examples
-    ) -> LoopReport:
-        networks = load_networks(champion, self.artifacts)
-        measured = measure(networks, examples)
-        modalities = list(networks.architecture.modalities)
-        taken = [one.row.action_id for one in examples.experiences]
-        seed = loop.settings.learning.seed
-        return LoopReport(
-            experiences=len(examples),
-            modality_importance=importance_of(measured, modalities),
-            modality_correlation=ModalityCorrelation(
-                state=correlate(taken, measured.states, seed),
-                modalities={
-                    name: correlate(taken, embeddings_ND, seed)
-                    for name, embeddings_ND in zip(modalities, measured.embeddings.unbind(1), strict=True)
-                },
-            ),
-            fairness=self._fairness(loop, experiences),
-        )
 
     def _fairness(self, loop: Loop, experiences: Sequence[PreparedExperience]) -> dict[str, Fairness]:
         asked = loop.settings.fairness
@@ -105,6 +91,30 @@ class Reporter:
             of = [segment_of(decisions[one.row.decision_id], *field) for one in experiences]
             found[segment] = fairness_of(of, actions, rewards, asked.min_decisions)
         return found
+
+
+def _valued(networks: Networks, examples: Examples, learning: LearningSettings) -> Examples:
+    """The examples with what the estimate was taught in place of their rewards."""
+    if not learning.bootstraps:
+        return examples
+    of = (examples.experiences, examples.rewards, examples.zero)
+    return replace(examples, rewards=targets(networks, *of, learning.discount, _nothing))
+
+
+def _report(
+    architecture: Architecture, examples: Examples, measured: Measured, seed: int, fairness: dict[str, Fairness]
+) -> LoopReport:
+    taken = [one.row.action_id for one in examples.experiences]
+    columns = zip(architecture.modalities, measured.embeddings.unbind(1), strict=True)
+    return LoopReport(
+        experiences=len(examples),
+        modality_importance=importance_of(measured, list(architecture.modalities)),
+        modality_correlation=ModalityCorrelation(
+            state=correlate(taken, measured.states, seed),
+            modalities={name: correlate(taken, encoded_NE, seed) for name, encoded_NE in columns},
+        ),
+        fairness=fairness,
+    )
 
 
 def segment_of(decision: Decision, modality: str, field: str) -> str | None:

@@ -1,16 +1,18 @@
 """Reports of a loop: made from what is stored, under the version that serves, once for the same experiences."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from services.trainer.experiences import Replay
+from services.trainer.experiences import NextState, PreparedExperience, Replay
 from services.trainer.reporting import Reporter, segment_of
 from shared.db.engine import read_session, write_session
 from shared.db.reports import read_correlations, read_newest_report
 from shared.db.tables import LoopRow
 from shared.domain import Decision
+from shared.loop_settings import Loop
 from shared.networks.media_decoder import decode_all
 from tests.unit.services.trainer import bandit
 from tests.unit.services.trainer.conftest import Workplace
@@ -81,3 +83,27 @@ def test_a_segment_is_the_value_of_a_field(workplace: Workplace, reporter: Repor
     assert of({"user": {"is.new": 31.0}}) == "31"
     assert of({"user": {"is.new": "NL"}}) == "NL"
     assert [of({"user": {}}), of({}), of({"user": np.zeros(2)})] == [None] * 3
+
+
+class EpisodicReplay(Replay):
+    """Every experience is followed by its own context again, but for the last, which ends the episode."""
+
+    def read(self, loop: Loop, limit: int, keep_lease: Callable[[], None]) -> list[PreparedExperience]:
+        found = super().read(loop, limit, keep_lease)
+        going_on = [replace(one, next_state=NextState(one.features, bandit.ACTIONS, [])) for one in found[:-1]]
+        return [*going_on, replace(found[-1], end="terminated")]
+
+
+def test_q_learning_is_reported_of_what_is_known_to_follow(workplace: Workplace) -> None:
+    episodic = bandit.settings(problem_type="episodic", learning={"objective": "q_learning", "discount": 0.5})
+    bandit.add_loop(workplace.engine, episodic)
+    workplace.do(bandit.add_run(workplace.engine, "initialise"))
+    bandit.add_experiences(workplace.engine, 60)
+    made = []
+    for kind in (Replay, EpisodicReplay):
+        replay = kind(workplace.engine, decode_all, workplace.artifacts.get)
+        reporter = Reporter(workplace.engine, workplace.artifacts, replay, workplace.clock)
+        made.append(reporter.report(bandit.TENANT, bandit.LOOP_ID))
+    assert made[0] is None
+    assert made[1] is not None
+    assert made[1].report.experiences == 60
