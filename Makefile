@@ -11,7 +11,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 TORCH ?= -r requirements/torch.lock --require-hashes --no-deps
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install-dev up demo test test-full check format proto lock browser bench bench-learning clean
+.PHONY: help install install-dev up demo demo-captions test test-full check format proto lock browser bench bench-learning clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -22,6 +22,9 @@ install-dev: $(VENV)/installed-dev ## Install what tests and checks need too
 
 up: install ## Run the platform in the foreground on 127.0.0.1:8000 (REWARDLOOP_PORT), state in ./var (REWARDLOOP_HOME)
 	@exec $(BIN)/rewardloop up
+
+demo-captions: install ## Have captions chosen for drawn pictures, judged by what people write (equation 16)
+	@exec $(BIN)/python -m examples.captions
 
 demo: install ## Drive a real product's traffic through the platform and watch it learn (KEEP=1 leaves it running)
 	@exec $(BIN)/python -m examples.digits_and_questions $(if $(KEEP),--keep)

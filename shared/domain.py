@@ -95,6 +95,8 @@ class Decision:
     previous_decision_id: str | None = None
     subject_id: str | None = None
     deferred: bool = False
+    # Share of each modality that was used; None where nobody asked for it, or none mattered.
+    modality_importance: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,9 @@ class ImportedExperience:
 class Experience:
     """A decision joined with its reward; `sequence` has no gaps within a loop.
 
+    A restatement has a sequence of its own: `restates_sequence` is that of the decision's first experience, and
+    `previous_reward` the reward that this one takes the place of.
+
     `probability` is None where another action than the drawn one was served, and where it is not known. `state` [S] and
     `action_embedding` [G], where the version reads actions' features, are of `model_version`.
     """
@@ -189,6 +194,8 @@ class Experience:
     model_version: int | None = None
     state: Floats | None = None
     action_embedding: Floats | None = None
+    restates_sequence: int | None = None
+    previous_reward: float | None = None
 
 
 Alias = Literal["champion", "challenger", "shadow", "canary"]

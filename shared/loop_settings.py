@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from shared.domain import NAME_PATTERN
 
@@ -53,20 +54,68 @@ class ActionSettings(Settings):
     features: Features | None = Field(default=None, description="What is known of the action: numbers, words, flags.")
 
 
+class CaptioningSettings(Settings):
+    """Equation 16: α · BLEU + β · Detail - γ · Length of the served action's caption.
+
+    A text that comes as feedback is a reference caption; several of them in one window are several references
+    (`close_on_first_feedback: false` waits for them). Each term lies in [0, 1], so the score lies in [-γ, α + β].
+    """
+
+    kind: Literal["captioning"]
+    alpha: float = Field(default=1.0, ge=0, le=1e6, description="α, weight of being right (BLEU).")
+    beta: float = Field(default=0.5, ge=0, le=1e6, description="β, weight of saying much (Detail).")
+    gamma: float = Field(default=0.5, ge=0, le=1e6, description="γ, weight of not saying too much (Length).")
+    caption_feature: str = Field(
+        default="caption",
+        min_length=1,
+        max_length=256,
+        description="The action's feature that holds the caption; the action's id where it has none.",
+    )
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Least and greatest score."""
+        return -self.gamma, self.alpha + self.beta
+
+
 class MetricSettings(Settings):
     """One kind of feedback and its share in the reward."""
 
     weight: Amount = Field(default=1.0, description="Factor of the metric in the reward; negative for costs.")
+    modality: Name | None = Field(
+        default=None,
+        description="The modality that the metric judges: it is left out where the context lacked that modality.",
+    )
+    scorer: CaptioningSettings | None = Field(
+        default=None, description="Turns texts into a number: the metric then takes texts only. Null: numbers only."
+    )
+
+    @property
+    def takes_texts(self) -> bool:
+        return self.scorer is not None
+
+
+def _expected_range(reward: dict[str, Any]) -> tuple[float, float]:
+    """What scored metrics can come to, with numbers taken as 0 to 1; [0, 1] where no metric is scored."""
+    metrics: list[MetricSettings] = list(reward.get("metrics", {}).values())
+    if not any(metric.takes_texts for metric in metrics):
+        return 0.0, 1.0
+    bounds = [(metric.weight, metric.scorer.bounds if metric.scorer else (0.0, 1.0)) for metric in metrics]
+    ends = [sorted((weight * low, weight * high)) for weight, (low, high) in bounds]
+    low, high = sum(low for low, _ in ends), sum(high for _, high in ends)
+    return max(low, -MAX_AMOUNT), min(high, MAX_AMOUNT)
 
 
 class RewardSettings(Settings):
-    """How feedback becomes a reward."""
+    """How feedback becomes a reward: the sum over metrics of weight times value (equation 10)."""
 
     metrics: dict[Name, MetricSettings] = Field(
         default_factory=lambda: {"reward": MetricSettings()}, min_length=1, max_length=32
     )
     range: tuple[Amount, Amount] = Field(
-        default=(0.0, 1.0), description="Least and greatest reward that is expected: scores are standardised by it."
+        default_factory=_expected_range,
+        description="Least and greatest reward that is expected: scores are standardised by it, rewards are not cut. "
+        "Default: [0, 1]; with scored metrics what the sum of weights times scores can come to.",
     )
 
     @model_validator(mode="after")
@@ -79,7 +128,7 @@ class RewardSettings(Settings):
 class ExplorationSettings(Settings):
     """How scores become a distribution. Acts within two seconds of a change."""
 
-    strategy: Literal["thompson", "epsilon_greedy", "boltzmann"] = "thompson"
+    strategy: Literal["thompson", "ucb", "squarecb", "epsilon_greedy", "boltzmann"] = "thompson"
     epsilon: float = Field(default=0.1, ge=0, le=1, description="Share of random choices under `epsilon_greedy`.")
     temperature: float = Field(
         default=0.1, gt=0, le=1e6, description="Of `boltzmann`, in units of the reward's range: higher explores more."
@@ -88,7 +137,10 @@ class ExplorationSettings(Settings):
         default=0.3,
         ge=0,
         le=100,
-        description="Of `thompson`: how many of the head's standard deviations it explores by; lower is greedier.",
+        description="Of `thompson` and `ucb`: standard deviations of the head that they explore by; lower is greedier.",
+    )
+    gamma: float = Field(
+        default=100.0, ge=0, le=1e9, description="Of `squarecb`, per the reward's range: higher is greedier."
     )
     floor: float = Field(
         default=0.005,
@@ -161,6 +213,26 @@ class LearningSettings(Settings):
         return self.objective == "q_learning" and self.discount > 0
 
 
+class FairnessSettings(Settings):
+    """Whether segments are treated alike: selection rate by action and mean reward of each, in the statistics."""
+
+    segments: list[Annotated[str, Field(min_length=3, max_length=321)]] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Fields of tabular modalities, `<modality>.<field>`: each of a field's values is a segment.",
+        examples=[["user.country"]],
+    )
+    min_decisions: int = Field(
+        default=30, ge=2, le=1000, description="Matured decisions that a segment must have to be told; more are surer."
+    )
+
+
+def _fault(at: tuple[str | int, ...], value: object, message: str) -> ValidationError:
+    """An error that names its field, for what one field cannot know of another."""
+    error = PydanticCustomError("value_error", "{message}", {"message": message})
+    return ValidationError.from_exception_data("LoopSettings", [{"type": error, "loc": at, "input": value}])
+
+
 class LoopSettings(Settings):
     """One decision problem. `{"modalities": …}` alone makes a working loop."""
 
@@ -188,6 +260,7 @@ class LoopSettings(Settings):
     fusion: FusionSettings = FusionSettings()
     learning: LearningSettings = LearningSettings()
     learning_mode: Literal["online"] = "online"
+    fairness: FairnessSettings = FairnessSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -208,6 +281,15 @@ class LoopSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _metrics_judge_known_modalities(self) -> Self:
+        known = ", ".join(sorted(self.modalities))
+        for name, metric in self.reward.metrics.items():
+            if metric.modality is not None and metric.modality not in self.modalities:
+                at = ("reward", "metrics", name, "modality")
+                raise _fault(at, metric.modality, f"The loop has no such modality; it has {known}")
+        return self
+
+    @model_validator(mode="after")
     def _q_learning_needs_episodes(self) -> Self:
         if self.learning.objective == "q_learning" and self.problem_type != "episodic":
             raise ValueError("`learning.objective` `q_learning` needs `problem_type` `episodic`")
@@ -219,6 +301,23 @@ class LoopSettings(Settings):
         if len(set(ids)) != len(ids):
             raise ValueError("two `actions` have the same `id`")
         return self
+
+    @model_validator(mode="after")
+    def _segments_are_fields_of_tables(self) -> Self:
+        for index, segment in enumerate(self.fairness.segments):
+            if self.segment_field(segment) is None:
+                message = "A segment is `<modality>.<field>` of one of the loop's tabular modalities"
+                raise _fault(("fairness", "segments", index), segment, message)
+        return self
+
+    def segment_field(self, segment: str) -> tuple[str, str] | None:
+        """Modality and field of `<modality>.<field>`; None where no tabular modality has that name."""
+        tables = [name for name, modality in self.modalities.items() if modality.kind == "tabular"]
+        # Both parts may hold dots: the longest name that fits is meant.
+        for name in sorted(tables, key=len, reverse=True):
+            if segment.startswith(f"{name}.") and len(segment) > len(name) + 1:
+                return name, segment.removeprefix(f"{name}.")
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from shared.settings import PlatformSettings
 
 RUN_TRAINING: Final = "rewardloop.run_training"
 SCHEDULE: Final = "rewardloop.schedule_training"
+REPORT: Final = "rewardloop.report_loop"
+SCHEDULE_REPORTS: Final = "rewardloop.schedule_reports"
 QUEUE: Final = "training"
 # How often beat has due runs looked for; a tick that no worker took until the next one is dropped.
 TICK_SECONDS: Final = 1.0

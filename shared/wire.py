@@ -173,6 +173,7 @@ def decision_to_pb(decision: domain.Decision) -> events_pb2.DecisionMade:
         modalities_used=decision.modalities_used,
         modalities_missing=decision.modalities_missing,
         request_sha256=decision.request_sha256,
+        modality_importance=decision.modality_importance,
     )
 
 
@@ -203,6 +204,7 @@ def decision_from_pb(message: events_pb2.DecisionMade) -> domain.Decision:
         previous_decision_id=message.previous_decision_id if message.HasField("previous_decision_id") else None,
         subject_id=message.subject_id if message.HasField("subject_id") else None,
         deferred=message.deferred,
+        modality_importance=dict(message.modality_importance) or None,
     )
 
 
@@ -317,6 +319,8 @@ def experience_to_pb(experience: domain.Experience) -> events_pb2.ExperienceJoin
         model_version=experience.model_version,
         state=None if experience.state is None else tensor_to_pb(experience.state),
         action_embedding=None if experience.action_embedding is None else tensor_to_pb(experience.action_embedding),
+        restates_sequence=experience.restates_sequence,
+        previous_reward=experience.previous_reward,
     )
 
 
@@ -333,4 +337,6 @@ def experience_from_pb(message: events_pb2.ExperienceJoined) -> domain.Experienc
         model_version=message.model_version if message.HasField("model_version") else None,
         state=floats_from_pb(message.state, 1) if message.HasField("state") else None,
         action_embedding=floats_from_pb(message.action_embedding, 1) if message.HasField("action_embedding") else None,
+        restates_sequence=message.restates_sequence if message.HasField("restates_sequence") else None,
+        previous_reward=message.previous_reward if message.HasField("previous_reward") else None,
     )

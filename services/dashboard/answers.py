@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from shared.loop_report import ModalityCorrelation, ModalityImportance
+
 Range = tuple[float, float]
 RunStatus = Literal["queued", "running", "succeeded", "failed", "skipped"]
 
@@ -78,6 +80,8 @@ class Statistics(Answer):
     reward: RewardEstimate | None
     reward_by_version: list[VersionReward]
     reward_curve: list[RewardBucket]
+    modality_importance: ModalityImportance | None
+    modality_correlation: ModalityCorrelation | None
     warnings: list[str]
 
     @property

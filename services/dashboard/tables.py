@@ -13,6 +13,7 @@ from services.dashboard.answers import (
     Loop,
     ModelVersion,
     Range,
+    Statistics,
     StoredFeedback,
     TrainingRun,
     VersionReward,
@@ -42,6 +43,13 @@ VERSIONS: Final = (
     Column("created_at", "Created", "time", wide=True),
     Column("parent", "Parent", wide=True, hint="The version whose weights this one started from."),
     Column("gate", "Gate", wide=True, hint=GATE_HINT),
+)
+MODALITIES: Final = (
+    Column("modality", "Modality"),
+    Column("importance", "Importance", "bar", hint="Its mean share in what moves the estimate of the chosen action."),
+    Column("loss_rise", "Loss without it", hint="How much the loss of the estimate rises when it is masked."),
+    Column("correlation", "Actions follow it", wide=True, hint="Correlation of the chosen action with it, -1 to 1."),
+    Column("missing", "Missing", wide=True),
 )
 RUNS: Final = (
     Column("requested_at", "Requested", "time", wide=True),
@@ -99,6 +107,26 @@ def version_rows(loop: Loop, versions: Sequence[ModelVersion], earned: Sequence[
         unserved = _version_row(None, reward_of[None], loop.reward.range)
         rows.append(unserved | {"aliases": "", "created_at": "", "parent": "", "gate": "fallback answers"})
     return rows
+
+
+def modality_rows(statistics: Statistics) -> list[Row]:
+    """In the loop's order; nothing before the first report."""
+    importance, correlation = statistics.modality_importance, statistics.modality_correlation
+    if importance is None:
+        return []
+    follows = {} if correlation is None else correlation.modalities
+    return [
+        {
+            "key": name,
+            "modality": name,
+            "importance": wording.NOTHING if figures.share is None else f"{100 * figures.share:.0f} %",
+            "share": f"{100 * (figures.share or 0):.1f}%",
+            "loss_rise": wording.signed(figures.loss_rise),
+            "correlation": wording.signed(follows[name].correlation if name in follows else None),
+            "missing": f"{100 * figures.missing_rate:.0f} %",
+        }
+        for name, figures in importance.modalities.items()
+    ]
 
 
 def run_rows(runs: Sequence[TrainingRun]) -> list[Row]:

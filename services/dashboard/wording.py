@@ -12,6 +12,7 @@ from services.dashboard.answers import (
     Range,
     RewardBucket,
     RewardEstimate,
+    Statistics,
     TrainingRun,
 )
 
@@ -106,6 +107,22 @@ def gate(version: ModelVersion) -> str:
 
 def count(number: int) -> str:
     return f"{number:,}"
+
+
+def signed(value: float | None) -> str:
+    """Two decimals with the sign."""
+    return NOTHING if value is None else f"{round(value, 2) + 0.0:+.2f}"
+
+
+def follows(statistics: Statistics) -> str:
+    """Whether the chosen action follows the state; nothing before the first report."""
+    state = None if statistics.modality_correlation is None else statistics.modality_correlation.state
+    if state is None or state.correlation is None:
+        return ""
+    return (
+        f"Actions follow the state with a correlation of {signed(state.correlation)}; "
+        f"shuffled ones with {signed(state.permuted)}."
+    )
 
 
 def reward(value: float | None, reward_range: Range) -> str:

@@ -14,28 +14,29 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.feedback.repository import VersionBehind, read_joined, set_fed, versions_behind
+from services.feedback.repository import Joined, VersionBehind, read_joined, set_fed, versions_behind
 from shared import wire
 from shared.db.engine import read_session, write_session
-from shared.domain import Action, Clock, Decision, Experience
+from shared.domain import Clock, Experience
 from shared.eventlog import EventLog, EventLogError
 from shared.events import EXPERIENCES, experience_record
+from shared.pb.context.v1 import context_pb2
 from shared.pb.encoding.v1 import encoding_pb2
 from shared.pb.encoding.v1.encoding_pb2_grpc import EncodingServiceStub
+from shared.pb.events.v1 import events_pb2
 from shared.pb.fusion.v1 import fusion_pb2
 from shared.pb.fusion.v1.fusion_pb2_grpc import FusionServiceStub
 from shared.registry.artifacts import ArtifactError, ArtifactStore
 from shared.registry.manifest import Manifest
 
 BATCH: Final = 64
+# Experiences without anything to feed that are looked through again after a restart, at most.
+UNTOLD: Final = 1000
 TIMEOUT: Final = 10.0
 PAUSE: Final = 0.02
 RETRY: Final = 0.5
 
 logger: Final = structlog.get_logger(__name__)
-
-# An experience as it was joined, and the decision that it comes from.
-Joined = tuple[Experience, Decision]
 
 
 class Feeder:
@@ -56,7 +57,9 @@ class Feeder:
         self._encoding = encoding
         self._fusion = fusion
         self._wall = wall
+        # By manifest: a version's name comes again where its loop is deleted and made anew.
         self._manifests: dict[str, Manifest] = {}
+        self._looked_through: dict[str, int] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Feeds until `stop`; what fails is tried again."""
@@ -71,24 +74,34 @@ class Feeder:
     def step(self) -> bool:
         """Gives each version that is behind one batch at most; False where none was behind."""
         with read_session(self._engine) as session:
-            behind = versions_behind(session)
+            behind = [version for version in versions_behind(session) if self._seen(version) < version.last_sequence]
         for version in behind:
             self._feed(version)
         return bool(behind)
 
+    def _seen(self, version: VersionBehind) -> int:
+        """How far the version has what it lacked; the database is behind where nothing was fed."""
+        return max(version.fed_sequence, self._looked_through.get(version.manifest_sha256, 0))
+
     def _feed(self, version: VersionBehind) -> None:
-        with read_session(self._engine) as session:
-            joined = read_joined(session, version, BATCH)
         manifest = self._manifest(version)
         reads_actions = manifest.architecture.action_features
-        lacking = [row for row in joined if reads_actions or row[0].model_version != version.ref.version]
+        ref, seen = version.ref, self._seen(version)
+        # The log has what a version decided itself, unless that lacks the action's embedding.
+        own = None if reads_actions else ref.version
+        with read_session(self._engine) as session:
+            lacking = read_joined(session, (ref.tenant, ref.loop_id), seen, BATCH, not_decided_by=own)
         if lacking:
             now = self._wall()
             learns = not manifest.settings.learning.bootstraps
             fed = self._under(version, lacking, reads_actions) if learns else _without_state(version, lacking)
             self._log.append(EXPERIENCES, [experience_record(experience, now) for experience in fed])
-        with write_session(self._engine) as session:
-            set_fed(session, version, joined[-1][0].sequence)
+        last = lacking[-1][0].sequence if lacking else 0
+        seen = last if len(lacking) == BATCH else max(last, version.last_sequence)
+        if lacking or seen - version.fed_sequence >= UNTOLD:
+            with write_session(self._engine) as session:
+                set_fed(session, version, seen)
+        self._looked_through[version.manifest_sha256] = seen
 
     def _manifest(self, version: VersionBehind) -> Manifest:
         known = self._manifests.get(version.manifest_sha256)
@@ -100,12 +113,11 @@ class Feeder:
     def _under(self, version: VersionBehind, joined: Sequence[Joined], reads_actions: bool) -> list[Experience]:
         """The experiences with states under the version; without one where encoding refuses a value."""
         model = wire.model_ref_to_pb(version.ref)
-        taken = [_taken(decision, experience.action_id) for experience, decision in joined]
         encoded = self._encoding.Encode(
             encoding_pb2.EncodeRequest(
                 model=model,
-                contexts=[wire.context_to_pb(decision.context) for _, decision in joined],
-                actions=map(wire.action_to_pb, taken) if reads_actions else (),
+                contexts=[decision.context for _, decision in joined],
+                actions=[_taken(decision, one.action_id) for one, decision in joined] if reads_actions else (),
             ),
             timeout=TIMEOUT,
         )
@@ -132,5 +144,6 @@ def _without_state(version: VersionBehind, joined: Sequence[Joined]) -> list[Exp
     return [replace(experience, model_version=version.ref.version, state=None) for experience, _ in joined]
 
 
-def _taken(decision: Decision, action_id: str) -> Action:
-    return next((action for action in decision.actions if action.id == action_id), Action(action_id))
+def _taken(decision: events_pb2.DecisionMade, action_id: str) -> context_pb2.Action:
+    listed = (action for action in decision.actions if action.id == action_id)
+    return next(listed, context_pb2.Action(id=action_id))

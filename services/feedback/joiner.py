@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from services.feedback.intake import Intake, dead_letter_record, happened_at, take_in
 from services.feedback.joining import Join
 from services.feedback.relay import Relay
-from services.feedback.repository import SettingsCache, next_end, read_known, write
+from services.feedback.repository import SettingsCache, next_end, read_judged, read_known, write
+from services.feedback.restating import Restater
 from services.feedback.settings import FeedbackSettings
 from services.feedback.timing import WindowTime
 from shared.db.engine import write_session
@@ -51,6 +52,7 @@ class Joiner:
         self._wall = wall
         self._time = WindowTime(wall, monotonic)
         self._relay = Relay(engine, log, wall, monotonic)
+        self._restater = Restater(engine, monotonic)
         self._claims: list[Claim] = []
         self._cache = SettingsCache()
         self._next_end: int | None = None
@@ -75,9 +77,15 @@ class Joiner:
                 self._knows_the_tables = False
 
     def step(self) -> bool:
-        """Joins at most a batch of either topic, and closes windows; False where there was nothing to do."""
+        """Joins at most a batch of either topic, closes windows, restates; False where there was nothing to do."""
         if not self._knows_the_tables:
             self._resume()
+        restated = self._restater.step(self._claims, self._cache)
+        if restated is not None:
+            self._relay.publish({restated})
+        return self._join_what_is_there() or restated is not None
+
+    def _join_what_is_there(self) -> bool:
         observed_at = self._time.now()
         ends = {topic: self._log.ends(topic) for topic in READ_ORDER}
         due_until = observed_at - self._grace
@@ -133,7 +141,9 @@ class Joiner:
         events = [event for intake in intakes for event, _ in intake.events]
         known = read_known(session, events, due_until, MOST_DUE)
         loops = {(one.tenant, one.loop_id) for one in (*events, *known.windows.values())}
-        join = Join(self._cache.read(session, loops), known)
+        settings = self._cache.read(session, loops)
+        read_judged(session, known, settings)
+        join = Join(settings, known)
         for intake in intakes:
             join.apply(intake)
         if due_until is not None:

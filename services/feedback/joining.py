@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from services.feedback.intake import DeadLetter, Intake, Joinable
-from services.feedback.rewards import joined_reward, receive_order
 from services.feedback.windows import Changes, Closing, DecisionKey, FeedbackKey, Known, LoopKey, Window
 from shared import wire
 from shared.db.decisions import ClosedBy, StoredFeedback
 from shared.db.statistics import CountName
 from shared.domain import Activation, Decision, EpisodeEnd, Feedback, ImportedExperience
 from shared.loop_settings import LoopSettings
+from shared.rewards import has_all, joined_reward, receive_order
 
 MICROSECONDS: Final = 1_000_000
 
@@ -171,13 +171,14 @@ class Join:
         settings = self._loops[window.tenant, window.loop_id]
         if window.closes_at is None or not settings.close_on_first_feedback:
             return
-        if settings.reward.metrics.keys() <= {feedback.metric for feedback in window.in_time}:
+        if has_all(settings.reward, window.in_time, window.decision):
             started = window.decided_at if window.activated_at is None else window.activated_at
             self._close(window, max(started, *(feedback.received_at for feedback in window.in_time)), "feedback")
 
     def _close(self, window: Window, closed_at: int, closed_by: ClosedBy, reward: float | None = None) -> None:
         if reward is None:
-            reward = joined_reward(self._loops[window.tenant, window.loop_id], window.in_time)
+            settings = self._loops[window.tenant, window.loop_id]
+            reward = joined_reward(settings, window.in_time, window.decision, window.served_action_id)
         self.changes.closings.append(Closing(window, reward, closed_at, closed_by))
         self._set_end(window, None)
 
@@ -204,6 +205,7 @@ def _window(decision: Decision) -> Window:
         probability=decision.probability,
         model_version=decision.model_version,
         deferred=decision.deferred,
+        decision=decision,
     )
 
 

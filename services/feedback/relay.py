@@ -1,18 +1,23 @@
 """The outbox relay: from the experiences table to the log, in order of sequence, at least once."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 import structlog
 from sqlalchemy import Engine
 
-from services.feedback.repository import loops_behind, read_unpublished, set_published
+from services.feedback.repository import loops_behind, read_joined, read_published, set_published
 from services.feedback.windows import LoopKey
+from shared import wire
 from shared.db.engine import read_session, write_session
-from shared.domain import Clock
+from shared.domain import Clock, Experience
 from shared.eventlog import EventLog, EventLogError
 from shared.events import EXPERIENCES, experience_record
+from shared.pb.events.v1 import events_pb2
 
+# Experiences that one append brings.
+MOST: Final = 500
 RETRY: Final = 1_000_000
 
 logger: Final = structlog.get_logger(__name__)
@@ -58,10 +63,17 @@ class Relay:
     def _publish(self, loop: LoopKey) -> None:
         while True:
             with read_session(self._engine) as session:
-                experiences = read_unpublished(session, loop)
-            if not experiences:
+                published = read_published(session, loop)
+                joined = [] if published is None else read_joined(session, loop, published, MOST)
+            if not joined:
                 return
             now = self._wall()
-            self._log.append(EXPERIENCES, [experience_record(experience, now) for experience in experiences])
+            self._log.append(EXPERIENCES, [experience_record(_as_decided(*one), now) for one in joined])
             with write_session(self._engine) as session:
-                set_published(session, loop, experiences[-1].sequence)
+                set_published(session, loop, joined[-1][0].sequence)
+
+
+def _as_decided(experience: Experience, decision: events_pb2.DecisionMade) -> Experience:
+    """With the state that decided."""
+    state = wire.floats_from_pb(decision.state, 1) if decision.HasField("state") else None
+    return replace(experience, state=state)

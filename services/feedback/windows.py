@@ -17,6 +17,7 @@ FeedbackKey = tuple[str, str, str]
 class Window:
     """What the join keeps of a decision; `in_time` is the feedback that counts, while that still matters.
 
+    `decision` is there while the window is open, where the loop's reward reads it.
     `closes_at` is None once closed, and while a deferred decision waits for its activation.
     """
 
@@ -33,6 +34,7 @@ class Window:
     served_action_id: str | None = None
     closes_at: int | None = None
     in_time: list[Feedback] = field(default_factory=list)
+    decision: Decision | None = None
 
     @property
     def key(self) -> DecisionKey:

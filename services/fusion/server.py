@@ -10,8 +10,9 @@ import grpc
 import numpy as np
 import torch
 from google.protobuf.message import Message
-from torch import nn
+from torch import Tensor, nn
 
+from services.fusion.attributing import modality_shares
 from services.fusion.settings import FusionServiceSettings
 from shared import wire
 from shared.db.engine import open_engine
@@ -35,7 +36,7 @@ def load_fusion(architecture: Architecture, data: bytes) -> nn.Module:
 
 
 class FusionServicer(fusion_pb2_grpc.FusionServiceServicer):
-    """Answers Fuse; the work is done in a thread of its own, never on the event loop."""
+    """Answers Fuse and Attribute; the work is done in a thread of its own, never on the event loop."""
 
     def __init__(self, loaded: LoadedVersions[nn.Module], executor: ThreadPoolExecutor) -> None:
         self._loaded = loaded
@@ -48,17 +49,40 @@ class FusionServicer(fusion_pb2_grpc.FusionServiceServicer):
 
     def _fuse(self, request: fusion_pb2.FuseRequest) -> fusion_pb2.FuseResponse:
         version = self._loaded.get(wire.model_ref_from_pb(request.model))
-        embeddings = wire.floats_from_pb(request.embeddings, 3)
-        present = wire.tensor_from_pb(request.present, "bool", 2).astype(np.bool_)
-        architecture = version.manifest.architecture
-        expected = (len(embeddings), len(architecture.modalities), architecture.encoded_width)
-        if embeddings.shape != expected or present.shape != expected[:2]:
-            raise wire.WireError(
-                f"embeddings are {list(embeddings.shape)} and present {list(present.shape)}, expected {list(expected)}"
-            )
+        embeddings_BMD, present_BM = _inputs(request, version.manifest.architecture)
         with torch.inference_mode():
-            states_BS = version.part(torch.from_numpy(embeddings.copy()), torch.from_numpy(present))
+            states_BS = version.part(embeddings_BMD, present_BM)
         return fusion_pb2.FuseResponse(states=wire.tensor_to_pb(states_BS.numpy()))
+
+    async def Attribute(  # noqa: N802 - gRPC's name
+        self, request: fusion_pb2.AttributeRequest, context: grpc.aio.ServicerContext[Message, Message]
+    ) -> fusion_pb2.AttributeResponse:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._attribute, request)
+
+    def _attribute(self, request: fusion_pb2.AttributeRequest) -> fusion_pb2.AttributeResponse:
+        version = self._loaded.get(wire.model_ref_from_pb(request.model))
+        architecture = version.manifest.architecture
+        embeddings_BMD, present_BM = _inputs(request, architecture)
+        gradients = wire.floats_from_pb(request.gradients, 2)
+        expected = (len(embeddings_BMD), architecture.state_width)
+        if gradients.shape != expected:
+            raise wire.WireError(f"gradients are {list(gradients.shape)}, expected {list(expected)}")
+        shares_BM = modality_shares(version.part, embeddings_BMD, present_BM, torch.from_numpy(gradients.copy()))
+        return fusion_pb2.AttributeResponse(shares=wire.tensor_to_pb(shares_BM.numpy()))
+
+
+def _inputs(
+    request: fusion_pb2.FuseRequest | fusion_pb2.AttributeRequest, architecture: Architecture
+) -> tuple[Tensor, Tensor]:
+    """Embeddings [B, M, D] and bool [B, M], held against the version's shapes."""
+    embeddings = wire.floats_from_pb(request.embeddings, 3)
+    present = wire.tensor_from_pb(request.present, "bool", 2).astype(np.bool_)
+    expected = (len(embeddings), len(architecture.modalities), architecture.encoded_width)
+    if embeddings.shape != expected or present.shape != expected[:2]:
+        raise wire.WireError(
+            f"embeddings are {list(embeddings.shape)} and present {list(present.shape)}, expected {list(expected)}"
+        )
+    return torch.from_numpy(embeddings.copy()), torch.from_numpy(present)
 
 
 async def run(settings: FusionServiceSettings, stop: asyncio.Event) -> None:

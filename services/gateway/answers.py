@@ -68,7 +68,10 @@ class DecisionAnswer(Answer):
     modalities_used: list[str]
     modalities_missing: list[str]
     fallback_reason: Literal["no_model_yet", "model_unavailable", "uncertain"] | None
-    modality_importance: dict[str, float] | None
+    modality_importance: dict[str, float] | None = Field(
+        description="Share of each modality in the expected reward of the chosen action; they sum to one. Null where "
+        "`explain` was not asked for, no model version decided, or none of them mattered."
+    )
 
 
 class DecisionBatchAnswer(Answer):
@@ -104,7 +107,7 @@ class StoredFeedback(Answer):
 
 
 class DecisionDetail(DecisionAnswer):
-    """A decision with everything that came of it; `reward` is null until its window closes."""
+    """A decision with everything that came of it."""
 
     decided_at: Moment
     settings_revision: int
@@ -120,8 +123,10 @@ class DecisionDetail(DecisionAnswer):
     served_action_id: str | None
     closes_at: Moment | None
     feedback: list[StoredFeedback]
-    reward: float | None
-    sequence: int | None
+    reward: float | None = Field(
+        description="What the feedback so far comes to, null where nothing has come; final once there is a `sequence`."
+    )
+    sequence: int | None = Field(description="Of the experience; null until the window closes.")
 
 
 class ExperienceAnswer(Answer):
@@ -131,6 +136,8 @@ class ExperienceAnswer(Answer):
     """
 
     sequence: int
+    revision: int = Field(description="Above 1: the reward was defined anew, and computed again from the feedback.")
+    restates_sequence: int | None = Field(description="Of the decision's first experience, where this restates it.")
     decision_id: str
     decided_at: Moment
     closed_at: Moment

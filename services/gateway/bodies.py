@@ -1,7 +1,7 @@
 """What requests hold. Strict: a number in quotes is a text, and an unknown field is an error."""
 
 import re
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Self
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +22,7 @@ from shared.security import Role
 
 MAX_BATCH: Final = 256
 MAX_FEEDBACK: Final = 1000
+MAX_TEXT: Final = 4096
 
 ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 Id = Annotated[
@@ -115,7 +116,9 @@ class DecisionRequest(Body):
     deferred: bool = Field(
         default=False, description="True: the window of the reward starts when the decision is activated."
     )
-    explain: Literal[False] = Field(default=False, description="Modality importance of one decision: not there yet.")
+    explain: bool = Field(
+        default=False, description="True: `modality_importance` says how much each modality had to do with the choice."
+    )
 
 
 class DecisionBatch(Body):
@@ -143,14 +146,15 @@ class ActivationRequest(Body):
     )
 
 
-def _number(value: object) -> float:
-    if isinstance(value, bool | int | float):
-        return float(value)
+def _value(value: object) -> float | str:
+    """A number, true and false as 1 and 0, or a text."""
     if isinstance(value, str):
-        raise PydanticCustomError(
-            "text_feedback", "A text as feedback needs a reward that turns it into a number: the loop has none"
-        )
-    raise PydanticCustomError("not_a_number", "A value is a number, true or false")
+        if not 1 <= len(value) <= MAX_TEXT or "\0" in value:
+            raise PydanticCustomError("not_a_text", f"A text holds 1 to {MAX_TEXT:,} characters, none of them NUL")
+        return value
+    if isinstance(value, bool | int | float) and abs(value) <= MAX_AMOUNT:
+        return float(value)
+    raise PydanticCustomError("not_a_value", f"A value is a number of at most {MAX_AMOUNT:.0e}, true, false or a text")
 
 
 def _moment(value: object) -> int | None:
@@ -177,15 +181,20 @@ class FeedbackRequest(Body):
     feedback_id: Id | None = None
     metric: str = Field(description="One of the metrics of the loop's reward.", examples=["click"])
     value: Annotated[
-        float,
-        BeforeValidator(_number),
-        Field(ge=-MAX_AMOUNT, le=MAX_AMOUNT),
+        float | str,
+        BeforeValidator(_value),
         WithJsonSchema(
             {
-                "type": ["number", "boolean"],
-                "minimum": -MAX_AMOUNT,
-                "maximum": MAX_AMOUNT,
-                "description": "True counts 1, false 0.",
+                "anyOf": [
+                    {"type": "number", "minimum": -MAX_AMOUNT, "maximum": MAX_AMOUNT},
+                    {"type": "boolean", "description": "True counts 1, false 0."},
+                    {
+                        "type": "string",
+                        "minLength": 1,
+                        "maxLength": MAX_TEXT,
+                        "description": "For a metric with a `scorer`, which takes nothing else: a reference caption.",
+                    },
+                ],
                 "examples": [1],
             }
         ),

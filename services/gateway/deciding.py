@@ -102,6 +102,7 @@ class Decider:
             previous_decision_id=request.previous_decision_id,
             subject_id=request.subject_id,
             deferred=request.deferred,
+            modality_importance=chosen.modality_importance,
         )
 
     async def _draft(self, served: ServedLoop, request: DecisionRequest, key: DecisionKey) -> Draft:
@@ -115,6 +116,7 @@ class Decider:
             excluded=excluded,
             baseline=baseline,
             seed=draw_seed(_draw_key(loop, self.draw_secret), *key),
+            explain=request.explain,
         )
 
 

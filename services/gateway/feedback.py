@@ -10,7 +10,8 @@ from services.gateway.bodies import MAX_FEEDBACK, FeedbackRequest
 from services.gateway.parsing import invalid_field, joined, validated
 from services.gateway.problems import Problem, ProblemType
 from shared.domain import Feedback
-from shared.loop_settings import Loop
+from shared.functional.rewards import words
+from shared.loop_settings import Loop, MetricSettings
 
 # Clocks differ; what lies further ahead was never seen.
 FURTHEST_AHEAD: Final = 24 * 3600 * 1_000_000
@@ -43,6 +44,7 @@ def _event(loop: Loop, request: FeedbackRequest, now: int, at: str) -> Feedback:
     if request.metric not in metrics:
         known = ", ".join(sorted(metrics))
         raise Problem(ProblemType.UNKNOWN_METRIC, f"It has {known}.", joined(at, "metric"))
+    _check_value(metrics[request.metric], request, at)
     if request.occurred_at is not None and request.occurred_at > now + FURTHEST_AHEAD:
         raise Problem(ProblemType.INVALID_FIELD, "It lies more than a day ahead.", joined(at, "occurred_at"))
     return Feedback(
@@ -55,3 +57,16 @@ def _event(loop: Loop, request: FeedbackRequest, now: int, at: str) -> Feedback:
         received_at=now,
         occurred_at=request.occurred_at,
     )
+
+
+def _check_value(metric: MetricSettings, request: FeedbackRequest, at: str) -> None:
+    is_text = isinstance(request.value, str)
+    if is_text and not metric.takes_texts:
+        detail = f"`{request.metric}` takes numbers; with a `scorer` in the loop's reward it would take texts."
+    elif metric.takes_texts and not is_text:
+        detail = f"`{request.metric}` has a `scorer`: it takes texts, such as a reference caption."
+    elif is_text and not words(str(request.value)):
+        detail = "The text has no words."
+    else:
+        return
+    raise Problem(ProblemType.INVALID_FIELD, detail, joined(at, "value"))

@@ -1,4 +1,4 @@
-"""The model services as the gateway sees them: what they have loaded, and their three calls, in batches."""
+"""The model services as the gateway sees them: what they have loaded, and their calls, in batches."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,10 +13,12 @@ from services.gateway.stages import (
     Candidates,
     Choice,
     Encoded,
+    Explained,
     Refused,
     choices_from_pb,
     encoded_from_pb,
     exploration_to_pb,
+    importance_from_pb,
     rows_of,
 )
 from shared import wire
@@ -62,6 +64,8 @@ class Rpcs:
     encode: Rpc[encoding_pb2.EncodeRequest, encoding_pb2.EncodeResponse]
     fuse: Rpc[fusion_pb2.FuseRequest, fusion_pb2.FuseResponse]
     decide: Rpc[policy_pb2.DecideRequest, policy_pb2.DecideResponse]
+    attribute_to_state: Rpc[policy_pb2.AttributeRequest, policy_pb2.AttributeResponse]
+    attribute_to_modalities: Rpc[fusion_pb2.AttributeRequest, fusion_pb2.AttributeResponse]
 
     @classmethod
     def over(cls, channels: Mapping[Stage, grpc.aio.Channel]) -> "Rpcs":
@@ -70,6 +74,8 @@ class Rpcs:
             encode=EncodingServiceStub(channels["encoding"]).Encode,
             fuse=FusionServiceStub(channels["fusion"]).Fuse,
             decide=PolicyServiceStub(channels["policy"]).Decide,
+            attribute_to_state=PolicyServiceStub(channels["policy"]).Attribute,
+            attribute_to_modalities=FusionServiceStub(channels["fusion"]).Attribute,
         )
 
 
@@ -164,6 +170,29 @@ class ModelServices:
         )
         return await _answered(
             self._rpcs.decide(request, timeout=self._stage_timeout), lambda answer: choices_from_pb(answer, rows)
+        )
+
+    async def attribute(self, ref: ModelRef, rows: Sequence[Explained]) -> list[dict[str, float] | None]:
+        """Share of each modality that was present in the estimate of the chosen action, a row."""
+        embeddings = [row.action_embedding for row in rows if row.action_embedding is not None]
+        to_state = policy_pb2.AttributeRequest(
+            model=wire.model_ref_to_pb(ref),
+            states=wire.tensor_to_pb(np.stack([row.state for row in rows])),
+            action_ids=[row.action_id for row in rows],
+            action_embeddings=wire.tensor_to_pb(np.stack(embeddings)) if embeddings else None,
+        )
+        gradients = await _answered(
+            self._rpcs.attribute_to_state(to_state, timeout=self._stage_timeout), lambda answer: answer.gradients
+        )
+        to_modalities = fusion_pb2.AttributeRequest(
+            model=wire.model_ref_to_pb(ref),
+            embeddings=wire.tensor_to_pb(np.stack([row.encoded.embeddings for row in rows])),
+            present=wire.tensor_to_pb(np.stack([row.encoded.present for row in rows])),
+            gradients=gradients,
+        )
+        return await _answered(
+            self._rpcs.attribute_to_modalities(to_modalities, timeout=self._stage_timeout),
+            lambda answer: importance_from_pb(answer, rows),
         )
 
 

@@ -10,7 +10,7 @@ from services.gateway.gatherer import Gatherer
 from services.gateway.model_services import ModelServices, ModelsUnavailableError, NotLoadedError
 from services.gateway.problems import Problem, ProblemType
 from services.gateway.serving import Serving
-from services.gateway.stages import Candidates, Choice, Encoded, Refused
+from services.gateway.stages import Candidates, Choice, Encoded, Explained, Refused
 from shared.domain import Action, ContextValue, Doubles, Floats, Media, ModelRef, Scores
 from shared.loop_settings import Loop, LoopSettings
 
@@ -25,6 +25,7 @@ class Draft:
     excluded: Sequence[int]
     baseline: int | None
     seed: int
+    explain: bool = False
 
     @property
     def allowed(self) -> list[bool]:
@@ -45,6 +46,7 @@ class Chosen:
     scores: Scores | None = None
     fallback_reason: FallbackReason | None = None
     modalities_used: Sequence[str] = ()
+    modality_importance: Mapping[str, float] | None = None
 
 
 class Pipeline:
@@ -56,6 +58,7 @@ class Pipeline:
         self._encoding = Gatherer(self._encode, weigh=_size)
         self._fusion = Gatherer(models.fuse)
         self._policy = Gatherer(self._decide)
+        self._attribution = Gatherer(models.attribute)
 
     async def choose(self, draft: Draft) -> Chosen:
         """By the version that serves; with the champion where it is gone; by fallback where none can.
@@ -95,6 +98,7 @@ class Pipeline:
         )
         key = (ref, draft.loop.settings_revision)
         choice = await self._policy.submit(key, (draft.loop.settings, candidates))
+        importance = await self._explain(ref, encoded, candidates, choice) if draft.explain else None
         return Chosen(
             position=choice.position,
             probabilities=choice.probabilities,
@@ -104,7 +108,20 @@ class Pipeline:
             scores=choice.scores,
             fallback_reason="uncertain" if choice.abstained else None,
             modalities_used=list(compress(encoded.modalities, encoded.present)),
+            modality_importance=importance,
         )
+
+    async def _explain(
+        self, ref: ModelRef, encoded: Encoded, candidates: Candidates, choice: Choice
+    ) -> dict[str, float] | None:
+        """Share of each modality; None where the services do not tell: the decision stands without it."""
+        actions, chosen = candidates.action_embeddings, choice.position
+        explained = Explained(
+            encoded, candidates.state, candidates.action_ids[chosen], None if actions is None else actions[chosen]
+        )
+        with suppress(NotLoadedError, ModelsUnavailableError):
+            return await self._attribution.submit(ref, explained)
+        return None
 
     async def _encode(self, ref: ModelRef, drafts: Sequence[Draft]) -> list[Encoded | Refused]:
         reads_actions = self._serving.reads_actions(ref)

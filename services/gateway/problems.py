@@ -59,6 +59,7 @@ class ProblemType(Enum):
     UNKNOWN_ACTION = (422, "There is no such action")
     EVERY_ACTION_EXCLUDED = (422, "Every action is excluded")
     NOT_EPISODIC = (422, "The loop's decisions stand each alone")
+    UNKNOWN_SEGMENT = (422, "The loop has no such segment")
     UNKNOWN_METRIC = (422, "The loop's reward has no such metric")
     INTERNAL_ERROR = (500, "Something went wrong here")
     DATABASE_UNAVAILABLE = (503, "The database is not available")

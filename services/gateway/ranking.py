@@ -21,8 +21,14 @@ def answer_members(decision: Decision) -> dict[str, object]:
         "modalities_used": decision.modalities_used,
         "modalities_missing": decision.modalities_missing,
         "fallback_reason": decision.fallback_reason,
-        "modality_importance": None,
+        "modality_importance": _importance(decision),
     }
+
+
+def _importance(decision: Decision) -> dict[str, float] | None:
+    """In the order of the modalities, which a log does not keep."""
+    importance = decision.modality_importance
+    return None if importance is None else {name: importance[name] for name in decision.modalities_used}
 
 
 def _ranking(decision: Decision) -> list[dict[str, object]]:

@@ -10,10 +10,20 @@ from uuid_utils import uuid7
 
 from shared import wire
 from shared.db.loops import loop_from_row
-from shared.db.tables import ApiKeyRow, AuditRow, Base, ConsumerOffsetRow, DecisionRow, LoopRow, MediaRow
+from shared.db.tables import (
+    ApiKeyRow,
+    AuditRow,
+    Base,
+    ConsumerOffsetRow,
+    DecisionRow,
+    LoopRow,
+    MediaRow,
+    RestatementRow,
+)
 from shared.domain import Decision
 from shared.loop_settings import Loop, LoopSettings
 from shared.pb.events.v1 import events_pb2
+from shared.rewards import same_rewards
 from shared.security import ApiKey, Role
 
 # Tenant, loop and decision.
@@ -41,16 +51,31 @@ def read_loop_revisions(session: Session) -> dict[LoopKey, tuple[int, int]]:
 
 
 def save_loop(session: Session, tenant: str, loop_id: str, settings: LoopSettings, now: int) -> tuple[Loop, bool]:
-    """The loop with these settings, and whether it is new; the revision grows only where something changed."""
+    """The loop with these settings, and whether it is new; the revision grows only where something changed.
+
+    Where the reward is defined anew the joiner is asked to restate what is joined already.
+    """
     row = session.get(LoopRow, (tenant, loop_id))
     if row is None:
         row = LoopRow(tenant=tenant, loop_id=loop_id, settings={}, settings_revision=0, created_at=now)
         session.add(row)
     created = row.settings_revision == 0
-    if created or LoopSettings.model_validate(row.settings) != settings:
+    before = None if created else LoopSettings.model_validate(row.settings)
+    if before != settings:
         row.settings = settings.model_dump(mode="json")
         row.settings_revision += 1
     session.flush()
+    if before is not None and not same_rewards(before, settings):
+        # Begins anew where one is under way.
+        session.merge(
+            RestatementRow(
+                tenant=tenant,
+                loop_id=loop_id,
+                settings_revision=row.settings_revision,
+                done_sequence=0,
+                until_sequence=None,
+            )
+        )
     return loop_from_row(row), created
 
 

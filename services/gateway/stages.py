@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Final, TypeVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from shared import wire
 from shared.domain import Doubles, Floats, Scores
 from shared.loop_settings import LoopSettings
 from shared.pb.encoding.v1 import encoding_pb2
+from shared.pb.fusion.v1 import fusion_pb2
 from shared.pb.policy.v1 import policy_pb2
 
 ArrayT = TypeVar("ArrayT", bound=NDArray[np.generic])
@@ -50,6 +52,16 @@ class Candidates:
     action_embeddings: Floats | None
     seed: int
     baseline: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What attribution is asked about: the chosen action with its embedding [G], and what the choice rested on."""
+
+    encoded: Encoded
+    state: Floats
+    action_id: str
+    action_embedding: Floats | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +121,26 @@ def choices_from_pb(answer: policy_pb2.DecideResponse, rows: Sequence[Candidates
     return choices
 
 
+def importance_from_pb(
+    answer: fusion_pb2.AttributeResponse, rows: Sequence[Explained]
+) -> list[dict[str, float] | None]:
+    """Shares by modality that was present, a row; None where none of them mattered.
+
+    Raises:
+        WireError: it is not what the contract promises, or not finite.
+    """
+    shares = rows_of(wire.doubles_from_pb(answer.shares, 2), len(rows))
+    if not np.isfinite(shares).all() or any(shares.shape[1] != len(row.encoded.modalities) for row in rows):
+        raise wire.WireError("shares are not finite, or not of the version's modalities")
+    return [_importance(row.encoded, of_row) for row, of_row in zip(rows, shares, strict=True)]
+
+
+def _importance(encoded: Encoded, shares: Doubles) -> dict[str, float] | None:
+    if not shares.any():
+        return None
+    return dict(zip(compress(encoded.modalities, encoded.present), shares[encoded.present].tolist(), strict=True))
+
+
 def exploration_to_pb(settings: LoopSettings) -> policy_pb2.Exploration:
     exploration, (low, high) = settings.exploration, settings.reward.range
     return policy_pb2.Exploration(
@@ -116,6 +148,7 @@ def exploration_to_pb(settings: LoopSettings) -> policy_pb2.Exploration:
         epsilon=exploration.epsilon,
         temperature=exploration.temperature,
         scale=exploration.scale,
+        gamma=exploration.gamma,
         floor=exploration.floor,
         abstain_below=exploration.abstain_below,
         reward_low=low,

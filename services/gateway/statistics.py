@@ -9,15 +9,17 @@ from sqlalchemy import Engine
 from services.gateway.answers import Answer, Interval, Moment
 from services.gateway.moments import iso
 from services.gateway.stored import version_name
-from shared.db import statistics
+from shared.db import reports, statistics
 from shared.db.engine import read_session
 from shared.db.offsets import read_offsets
 from shared.eventlog import EventLog
 from shared.events import DECISIONS, FEEDBACK
+from shared.loop_report import Fairness, ModalityCorrelation, ModalityImportance
 from shared.loop_settings import Loop
 
 # DESIGN section 9: a loop whose windows mostly end by themselves does not tell what came of its decisions.
 HIGHEST_SHARE_BY_TIMEOUT: Final = 0.05
+CORRELATIONS_TOLD: Final = 60
 
 
 class RewardEstimate(Answer):
@@ -46,6 +48,25 @@ class RewardBucket(Answer):
     model_version: str | None = Field(description="The one that made most of its decisions; null: no version did.")
 
 
+class Reported(Answer):
+    """What the newest report is about: how many experiences up to which, under which version."""
+
+    model_version: str
+    sequence: int
+    computed_at: Moment
+    experiences: int
+
+
+class CorrelationPoint(Answer):
+    """How the action followed the state when a report was made; null where that could not be told."""
+
+    model_version: str
+    sequence: int
+    computed_at: Moment
+    correlation: float | None
+    permuted: float | None
+
+
 class StatisticsAnswer(Answer):
     """What a loop has gathered and earned, as far as the joiner has read the log."""
 
@@ -58,6 +79,7 @@ class StatisticsAnswer(Answer):
     conflicting_decisions: int
     duplicate_feedback: int
     duplicate_activations: int
+    restated: int = Field(description="Rewards that were computed anew because the loop's reward was defined anew.")
     dead_letters: int
     head_sequence: int = Field(description="The last experience that the version which decides now has learned.")
     joiner_lag: dict[str, int] = Field(description="Events of each topic, of all loops, that the joiner has not read.")
@@ -65,15 +87,33 @@ class StatisticsAnswer(Answer):
     reward: RewardEstimate | None
     reward_by_version: list[VersionReward]
     reward_curve: list[RewardBucket]
+    reported: Reported | None = Field(
+        description="The newest report: about every minute, and after every fine-tune. Null until there is one; then "
+        "importance and correlation are null too."
+    )
+    modality_importance: ModalityImportance | None
+    modality_correlation: ModalityCorrelation | None
+    modality_correlation_history: list[CorrelationPoint] = Field(description="Of the state, oldest first.")
+    fairness: dict[str, Fairness] = Field(description="By segment field, as the loop's `fairness` names them.")
     warnings: list[str]
 
 
-def read_statistics(engine: Engine, event_log: EventLog, loop: Loop, head_sequence: int | None) -> StatisticsAnswer:
-    """Blocks on the database; `head_sequence` is None where no version decides: then nothing is learned yet."""
+def read_statistics(
+    engine: Engine, event_log: EventLog, loop: Loop, head_sequence: int | None, segment: str | None = None
+) -> StatisticsAnswer:
+    """Blocks on the database.
+
+    `head_sequence` is None where no version decides: then nothing is learned yet. `segment` asks for the fairness by
+    one segment field only.
+    """
     ends = {topic: event_log.ends(topic) for topic in (DECISIONS, FEEDBACK)}
     with read_session(engine) as session:
         found = statistics.read_statistics(session, loop.tenant, loop.loop_id)
         offsets = read_offsets(session)
+        newest = reports.read_newest_report(session, loop.tenant, loop.loop_id)
+        correlations = reports.read_correlations(session, loop.tenant, loop.loop_id, CORRELATIONS_TOLD)
+    report = None if newest is None else newest.report
+    fairness = {} if report is None else report.fairness
     return StatisticsAnswer(
         **found.counts,
         experiences=0 if found.reward is None else found.reward.experiences,
@@ -86,6 +126,11 @@ def read_statistics(engine: Engine, event_log: EventLog, loop: Loop, head_sequen
             for row in found.versions
         ],
         reward_curve=[_bucket(bucket) for bucket in found.curve],
+        reported=None if newest is None else _reported(newest),
+        modality_importance=None if report is None else report.modality_importance,
+        modality_correlation=None if report is None else report.modality_correlation,
+        modality_correlation_history=[_point(point) for point in correlations],
+        fairness={name: of for name, of in fairness.items() if segment in (None, name)},
         warnings=_warnings(loop, found),
     )
 
@@ -107,10 +152,29 @@ def _bucket(bucket: statistics.RewardBucket) -> RewardBucket:
     return RewardBucket(
         first_sequence=bucket.first_sequence,
         last_sequence=bucket.last_sequence,
-        count=bucket.last_sequence - bucket.first_sequence + 1,
+        count=bucket.experiences,
         mean=bucket.mean_reward,
         last_decided_at=iso(bucket.last_decided_at),
         model_version=version_name(bucket.model_version),
+    )
+
+
+def _reported(stored: reports.StoredReport) -> Reported:
+    return Reported(
+        model_version=str(stored.model_version),
+        sequence=stored.sequence,
+        computed_at=iso(stored.computed_at),
+        experiences=stored.report.experiences,
+    )
+
+
+def _point(point: reports.CorrelationPoint) -> CorrelationPoint:
+    return CorrelationPoint(
+        model_version=str(point.model_version),
+        sequence=point.sequence,
+        computed_at=iso(point.computed_at),
+        correlation=point.correlation,
+        permuted=point.permuted,
     )
 
 

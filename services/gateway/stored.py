@@ -12,12 +12,14 @@ from services.gateway.ranking import answer_members
 from shared.db import decisions
 from shared.db.decisions import StoredDecision, StoredExperience, StoredFeedback
 from shared.domain import ContextValue, Media
+from shared.loop_settings import LoopSettings
 from shared.registry.artifacts import ArtifactError
+from shared.rewards import joined_reward, values_that_count
 
 ReadArtifact = Callable[[str], bytes]
 
 
-def detail_of(stored: StoredDecision, read_artifact: ReadArtifact) -> dict[str, object]:
+def detail_of(stored: StoredDecision, settings: LoopSettings, read_artifact: ReadArtifact) -> dict[str, object]:
     """The decision with its context and everything that came of it; reads large values from the artifact store."""
     decision, experience = stored.decision, stored.experience
     return answer_members(decision) | {
@@ -35,7 +37,7 @@ def detail_of(stored: StoredDecision, read_artifact: ReadArtifact) -> dict[str, 
         "served_action_id": stored.served_action_id,
         "closes_at": maybe_iso(stored.closes_at),
         "feedback": [_feedback(event) for event in stored.feedback],
-        "reward": None if experience is None else experience.experience.reward,
+        "reward": _reward_so_far(stored, settings) if experience is None else experience.experience.reward,
         "sequence": None if experience is None else experience.experience.sequence,
     }
 
@@ -59,6 +61,8 @@ def experience_of(row: StoredExperience) -> ExperienceAnswer:
     experience = row.experience
     return ExperienceAnswer(
         sequence=experience.sequence,
+        revision=row.revision,
+        restates_sequence=experience.restates_sequence,
         decision_id=experience.decision_id,
         decided_at=iso(experience.decided_at),
         closed_at=iso(row.closed_at),
@@ -73,6 +77,14 @@ def experience_of(row: StoredExperience) -> ExperienceAnswer:
 def version_name(version: int | None) -> str | None:
     """A model version's number as the API writes it."""
     return None if version is None else str(version)
+
+
+def _reward_so_far(stored: StoredDecision, settings: LoopSettings) -> float | None:
+    """What the feedback of an open window comes to, as the joiner would count it now; None where nothing counts yet."""
+    came = [one.feedback for one in stored.feedback if not one.late]
+    if not any(values_that_count(settings.reward, came, stored.decision).values()):
+        return None
+    return joined_reward(settings, came, stored.decision, stored.served_action_id)
 
 
 def _feedback(stored: StoredFeedback) -> dict[str, object]:

@@ -122,14 +122,25 @@ def _after(head: Head, experiences: Sequence[Experience]) -> Policy:
     if head.loaded.manifest.settings.learning.bootstraps:
         return head.policy
     readable = [experience for experience in experiences if experience.state is not None]
-    if not readable:
-        return head.policy
+    joined = [experience for experience in readable if experience.previous_reward is None]
+    restated = [experience for experience in readable if experience.previous_reward is not None]
+    # Sums commute: all new ones may come before all that are restated.
+    policy = _learned(head, head.policy, joined) if joined else head.policy
+    return _learned(head, policy, restated) if restated else policy
+
+
+def _learned(head: Head, policy: Policy, experiences: Sequence[Experience]) -> Policy:
     low, high = head.loaded.manifest.settings.reward.range
-    actions = [one.action_embedding for one in readable if one.action_embedding is not None]
-    with torch.inference_mode():
-        return head.policy.learned(
-            torch.from_numpy(np.stack([one.state for one in readable if one.state is not None])),
-            [one.action_id for one in readable],
+    actions = [one.action_embedding for one in experiences if one.action_embedding is not None]
+    rewards_N = torch.tensor([one.reward for one in experiences], dtype=torch.float64)
+    previous = [one.previous_reward for one in experiences if one.previous_reward is not None]
+    previous_N = torch.tensor(previous, dtype=torch.float64)
+    # Not inference mode: what it makes has no gradients, and an explanation asks for them.
+    with torch.no_grad():
+        return policy.learned(
+            torch.from_numpy(np.stack([one.state for one in experiences if one.state is not None])),
+            [one.action_id for one in experiences],
             torch.from_numpy(np.stack(actions)) if actions else None,
-            torch.tensor([(one.reward - low) / (high - low) for one in readable], dtype=torch.float64),
+            (rewards_N - low) / (high - low),
+            (previous_N - low) / (high - low) if previous else None,
         )

@@ -9,6 +9,7 @@ import torch
 from google.protobuf.message import Message
 from torch import Tensor
 
+from services.policy.attributing import state_gradients
 from services.policy.deciding import decide, load_version_policy
 from services.policy.learning import OnlineHeads
 from services.policy.settings import PolicySettings
@@ -20,6 +21,7 @@ from shared.loop_settings import ExplorationSettings
 from shared.model_server import serve_models
 from shared.networks.policy import Candidates, Policy
 from shared.pb.policy.v1 import policy_pb2, policy_pb2_grpc
+from shared.pb.tensor.v1 import tensor_pb2
 from shared.registry.artifacts import ArtifactStore
 from shared.registry.loading import Loaded, LoadedVersions
 
@@ -27,7 +29,7 @@ SERVICE = "rewardloop.policy.v1.PolicyService"
 
 
 class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
-    """Answers Decide; the work is done in a thread of its own, never on the event loop."""
+    """Answers Decide and Attribute; the work is done in a thread of its own, never on the event loop."""
 
     def __init__(self, loaded: LoadedVersions[Policy], heads: OnlineHeads, executor: ThreadPoolExecutor) -> None:
         self._loaded = loaded
@@ -46,7 +48,7 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
         drawn = decide(
             head.policy,
             head.loaded.manifest.settings.reward.range,
-            torch.from_numpy(wire.floats_from_pb(request.states, 2).copy()),
+            _tensor(request.states),
             candidates,
             _action_embeddings(request),
             _exploration(request.exploration),
@@ -64,11 +66,26 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
             abstained=drawn.abstained.tolist(),
         )
 
+    async def Attribute(  # noqa: N802 - gRPC's name
+        self, request: policy_pb2.AttributeRequest, context: grpc.aio.ServicerContext[Message, Message]
+    ) -> policy_pb2.AttributeResponse:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._attribute, request)
 
-def _action_embeddings(request: policy_pb2.DecideRequest) -> Tensor | None:
-    if not request.HasField("action_embeddings"):
-        return None
-    return torch.from_numpy(wire.floats_from_pb(request.action_embeddings, 2).copy())
+    def _attribute(self, request: policy_pb2.AttributeRequest) -> policy_pb2.AttributeResponse:
+        head = self._heads.current(self._loaded.get(wire.model_ref_from_pb(request.model)))
+        gradients_BS = state_gradients(
+            head.policy, _tensor(request.states), request.action_ids, _action_embeddings(request)
+        )
+        return policy_pb2.AttributeResponse(gradients=wire.tensor_to_pb(gradients_BS.numpy()))
+
+
+def _tensor(message: tensor_pb2.Tensor) -> Tensor:
+    """float32 [N, …] of the caller's own."""
+    return torch.from_numpy(wire.floats_from_pb(message, 2).copy())
+
+
+def _action_embeddings(request: policy_pb2.DecideRequest | policy_pb2.AttributeRequest) -> Tensor | None:
+    return _tensor(request.action_embeddings) if request.HasField("action_embeddings") else None
 
 
 def _exploration(message: policy_pb2.Exploration) -> ExplorationSettings:
@@ -78,6 +95,7 @@ def _exploration(message: policy_pb2.Exploration) -> ExplorationSettings:
             "epsilon": message.epsilon,
             "temperature": message.temperature,
             "scale": message.scale,
+            "gamma": message.gamma,
             "floor": message.floor,
             "abstain_below": message.abstain_below if message.HasField("abstain_below") else None,
         }

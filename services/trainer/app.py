@@ -1,4 +1,4 @@
-"""The Celery application of the trainer: two tasks whose arguments are ids.
+"""The Celery application of the trainer: tasks whose arguments are ids.
 
 Torch is imported, and the work done, in the pool's child alone: the parent stays small and stops at once.
 """
@@ -11,15 +11,18 @@ from celery.signals import setup_logging, worker_process_init
 
 from services.trainer.scheduling import schedule
 from services.trainer.settings import TrainerSettings
-from shared.db.engine import write_session
+from shared.db.engine import read_session, write_session
+from shared.db.reports import loops_to_report
 from shared.domain import RunRef
-from shared.tasks import RUN_TRAINING, SCHEDULE, celery_app, enqueue_run
+from shared.tasks import REPORT, RUN_TRAINING, SCHEDULE, SCHEDULE_REPORTS, celery_app, enqueue_run
 
 if TYPE_CHECKING:
-    from services.trainer.trainer import Trainer
+    from services.trainer.child import Child
 
 # Importing torch takes seconds, on a busy machine many.
 START_SECONDS: Final = 120.0
+# So many since its last report put a loop's report out of date.
+NEW_EXPERIENCES: Final = 50
 
 
 def build_app(settings: TrainerSettings) -> Celery:
@@ -27,24 +30,45 @@ def build_app(settings: TrainerSettings) -> Celery:
     app = celery_app(settings)
     app.conf.worker_proc_alive_timeout = START_SECONDS
 
+    app.conf.beat_schedule["schedule_reports"] = {
+        "task": SCHEDULE_REPORTS,
+        "schedule": settings.report_seconds,
+        "options": {"expires": settings.report_seconds, "ignore_result": True},
+    }
+
     @cache
-    def trainer() -> "Trainer":
+    def child() -> "Child":
         from services.trainer.child import start_child
 
         return start_child(settings)
 
     def run_training(tenant: str, loop_id: str, training_run_id: str) -> None:
-        trainer().run(RunRef(tenant, loop_id, training_run_id))
+        child().trainer.run(RunRef(tenant, loop_id, training_run_id))
+        # The run has ended: what it learned serves while its report is made.
+        child().reporter.report(tenant, loop_id)
 
     def schedule_training() -> None:
-        with write_session(trainer().engine) as session:
-            refs = schedule(session, trainer().clock())
+        trainer = child().trainer
+        with write_session(trainer.engine) as session:
+            refs = schedule(session, trainer.clock())
         for ref in refs:
             enqueue_run(app, ref)
 
+    def report_loop(tenant: str, loop_id: str) -> None:
+        child().reporter.report(tenant, loop_id)
+
+    def schedule_reports() -> None:
+        with read_session(child().trainer.engine) as session:
+            due = loops_to_report(session, NEW_EXPERIENCES)
+        for tenant, loop_id in due:
+            # A message a loop, so that a run that is asked for meanwhile waits for one report at most.
+            app.send_task(REPORT, args=[tenant, loop_id], expires=settings.report_seconds, ignore_result=True)
+
     app.task(run_training, name=RUN_TRAINING)
     app.task(schedule_training, name=SCHEDULE, ignore_result=True)
-    worker_process_init.connect(lambda **_: trainer(), weak=False)
+    app.task(report_loop, name=REPORT, ignore_result=True)
+    app.task(schedule_reports, name=SCHEDULE_REPORTS, ignore_result=True)
+    worker_process_init.connect(lambda **_: child(), weak=False)
     # Whoever listens to this signal sets logging up: __main__ has done so.
     setup_logging.connect(lambda **_: None, weak=False)
     return app

@@ -62,7 +62,8 @@ def fine_tuned_candidate(
         LeaseLostError: another worker has the run.
     """
     architecture, learning = Architecture.of(loop.settings), loop.settings.learning
-    reward_range, covers_sequence = loop.settings.reward.range, experiences[-1].row.sequence if experiences else 0
+    reward_range = loop.settings.reward.range
+    covers_sequence = max((one.row.sequence for one in experiences), default=0)
     if learning.bootstraps:
         experiences = [experience for experience in experiences if experience.is_whole]
     cut = len(experiences) - round(len(experiences) * HELD_OUT)
@@ -81,8 +82,7 @@ def fine_tuned_candidate(
     rows = held_out_rows(experiences[cut:], replay.read_decisions(loop, experiences[cut:]), reward_range)
     if not rows:
         raise NothingToLearnError("none of the newest experiences can be scored")
-    served = [one for one in experiences[:cut] if one.row.sequence <= champion.covers_sequence]
-    verdict = _judge(loop, (tuned.networks, statistics), serving, served, rows, lease)
+    verdict = _judge(loop, (tuned.networks, statistics), serving, experiences[:cut], rows, lease)
     return Candidate(
         networks=tuned.networks,
         statistics=completed,
@@ -120,12 +120,12 @@ def _judge(
     loop: Loop,
     candidate: tuple[Networks, HeadStatistics],
     champion: Networks,
-    served: Sequence[PreparedExperience],
+    older: Sequence[PreparedExperience],
     rows: Sequence[HeldOutRow],
     lease: Lease,
 ) -> Verdict:
-    """Both heads rest on older experiences alone, the champion's on those that it decides by."""
-    examples = examples_of(served, champion.architecture, loop.settings.reward.range)
+    """Both heads rest on the older experiences: the champion's has learned them too, with its version or online."""
+    examples = examples_of(older, champion.architecture, loop.settings.reward.range)
     valued = _valued(loop, champion, examples, lease)
     statistics = add_examples(champion, empty_statistics(champion.architecture), valued, lease.keep)
     exploration = loop.settings.exploration

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from dataclasses import dataclass
 from multiprocessing.process import AuthenticationString  # type: ignore[attr-defined] # the stubs lack it
 from typing import Final
 
@@ -9,6 +10,7 @@ import torch
 
 from services.trainer.experiences import Replay
 from services.trainer.publishing import Publisher
+from services.trainer.reporting import Reporter
 from services.trainer.settings import TrainerSettings
 from services.trainer.trainer import Trainer
 from shared.clocks import wall
@@ -21,7 +23,15 @@ from shared.registry.artifacts import ArtifactStore
 NICENESS: Final = 10
 
 
-def start_child(settings: TrainerSettings) -> Trainer:
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What the pool's child does: runs, and reports of loops."""
+
+    trainer: Trainer
+    reporter: Reporter
+
+
+def start_child(settings: TrainerSettings) -> Child:
     """Prepares this process, and what it trains with; connections are its own, never the parent's."""
     watch_lifeline(lifeline_of(os.environ))
     _allow_children()
@@ -31,14 +41,16 @@ def start_child(settings: TrainerSettings) -> Trainer:
     # That would write all memory before its first use, in search of bugs.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # it has no stub
     engine, artifacts = open_engine(settings.database), ArtifactStore(settings.artifact_folder)
-    return Trainer(
+    decode = MediaDecoder()
+    trainer = Trainer(
         engine=engine,
         artifacts=artifacts,
-        replay=Replay(engine, MediaDecoder(), artifacts.get),
+        replay=Replay(engine, decode, artifacts.get),
         publisher=Publisher(engine, artifacts, LocalEventLog(settings.log_folder, wall), wall),
         settings=settings,
         clock=wall,
     )
+    return Child(trainer, Reporter(engine, artifacts, Replay(engine, decode, artifacts.get), wall))
 
 
 def _allow_children() -> None:

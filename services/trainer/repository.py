@@ -14,8 +14,12 @@ from shared.pb.events.v1 import events_pb2
 
 @dataclass(frozen=True, slots=True)
 class JoinedRow:
-    """An experience without its decision; `probability` is None where another action than the drawn one was served."""
+    """An experience without its decision; `probability` is None where another action than the drawn one was served.
 
+    `first_sequence` is that of the decision's first experience: another one where the reward was restated.
+    """
+
+    first_sequence: int
     sequence: int
     decision_id: str
     action_id: str
@@ -34,15 +38,16 @@ class LearningRecord:
 
 
 def read_experiences(session: Session, tenant: str, loop_id: str, limit: int) -> list[JoinedRow]:
-    """The newest experiences of a loop, oldest first."""
+    """The newest experiences of a loop, oldest first; a decision once, by the revision that counts."""
     of = ExperienceRow
+    first_sequence = func.coalesce(of.restates_sequence, of.sequence)
     query = (
-        select(of.sequence, of.decision_id, of.action_id, of.probability, of.reward)
-        .where(of.tenant == tenant, of.loop_id == loop_id)
+        select(first_sequence, of.sequence, of.decision_id, of.action_id, of.probability, of.reward)
+        .where(of.tenant == tenant, of.loop_id == loop_id, ~of.superseded)
         .order_by(of.sequence.desc())
         .limit(limit)
     )
-    return [JoinedRow(*row) for row in session.execute(query)][::-1]
+    return sorted((JoinedRow(*row) for row in session.execute(query)), key=lambda row: row.first_sequence)
 
 
 def read_decisions(session: Session, tenant: str, loop_id: str, decision_ids: Sequence[str]) -> dict[str, Decision]:

@@ -25,11 +25,15 @@ class StoredFeedback:
 
 @dataclass(frozen=True, slots=True)
 class StoredExperience:
-    """A joined row (without its state, which stands in the decision), and how its window ended."""
+    """A joined row (without its state, which stands in the decision), and how its window ended.
+
+    `revision` is above 1 where the reward was restated.
+    """
 
     experience: Experience
     closed_at: int
     closed_by: ClosedBy
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ def list_decisions(
         ExperienceRow.tenant == of.tenant,
         ExperienceRow.loop_id == of.loop_id,
         ExperienceRow.decision_id == of.decision_id,
+        ~ExperienceRow.superseded,
     )
     # The payload stays where it is: it is most of the row.
     columns = (
@@ -140,9 +145,13 @@ def list_experiences(
     since: int | None = None,
     until: int | None = None,
 ) -> list[StoredExperience]:
-    """Newest first, from below the sequence `before` on; `since` and `until` are about the decision's time."""
+    """Newest first, from below the sequence `before` on, each decision by the revision that counts.
+
+    `since` and `until` are about the decision's time.
+    """
     of = ExperienceRow
     conditions = [of.tenant == tenant, of.loop_id == loop_id, *_filters(of, action_id, model_version, since, until)]
+    conditions.append(~of.superseded)
     if before is not None:
         conditions.append(of.sequence < before)
     query = select(of).where(*conditions).order_by(of.sequence.desc()).limit(limit)
@@ -195,7 +204,10 @@ def _read_experience(session: Session, decision: DecisionRow) -> StoredExperienc
     of = ExperienceRow
     row = session.scalar(
         select(of).where(
-            of.tenant == decision.tenant, of.loop_id == decision.loop_id, of.decision_id == decision.decision_id
+            of.tenant == decision.tenant,
+            of.loop_id == decision.loop_id,
+            of.decision_id == decision.decision_id,
+            ~of.superseded,
         )
     )
     return None if row is None else _experience(row)
@@ -213,9 +225,11 @@ def experience_of(row: ExperienceRow) -> Experience:
         probability=row.probability,
         reward=row.reward,
         model_version=row.model_version,
+        restates_sequence=row.restates_sequence,
+        previous_reward=row.previous_reward,
     )
 
 
 def _experience(row: ExperienceRow) -> StoredExperience:
     closed_by: ClosedBy = "timeout" if row.closed_by == "timeout" else "feedback"
-    return StoredExperience(experience_of(row), row.closed_at, closed_by)
+    return StoredExperience(experience_of(row), row.closed_at, closed_by, row.revision)

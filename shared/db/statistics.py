@@ -24,6 +24,7 @@ CountName = Literal[
     "conflicting_decisions",
     "duplicate_feedback",
     "duplicate_activations",
+    "restated",
     "dead_letters",
 ]
 COUNT_NAMES: Final[tuple[CountName, ...]] = get_args(CountName)
@@ -51,11 +52,13 @@ class VersionReward:
 class RewardBucket:
     """A stretch of the reward curve; `last_decided_at` is the newest decision's in it.
 
+    A restatement changes the stretch of its decision's first experience, and adds nothing to the one of its own.
     `model_version` made most of its decisions; None where no version did.
     """
 
     first_sequence: int
     last_sequence: int
+    experiences: int
     mean_reward: float
     last_decided_at: int
     model_version: int | None
@@ -142,10 +145,12 @@ def _read_sums(session: Session, tenant: str, loop_id: str, chunks: int) -> list
 
 
 def _bucket(parts: Sequence[_Sums], bucket: int, width: int, last_sequence: int) -> RewardBucket:
+    experiences = sum(part.experiences for part in parts)
     return RewardBucket(
         first_sequence=bucket * width + 1,
         last_sequence=min((bucket + 1) * width, last_sequence),
-        mean_reward=sum(part.reward for part in parts) / sum(part.experiences for part in parts),
+        experiences=experiences,
+        mean_reward=sum(part.reward for part in parts) / experiences,
         last_decided_at=max(part.last_decided_at for part in parts),
         model_version=max(parts, key=lambda part: part.experiences).model_version or None,
     )

@@ -149,8 +149,28 @@ class ExperienceRow(Base):
     probability: Mapped[float | None]
     reward: Mapped[float]
     model_version: Mapped[int | None]
+    # 1, and one more with each restatement of the decision's reward.
+    revision: Mapped[int] = mapped_column(default=1)
+    # A later revision counts in its place.
+    superseded: Mapped[bool] = mapped_column(default=False)
+    # Of a restatement: the sequence of the first revision, and the reward that this one takes the place of.
+    restates_sequence: Mapped[int | None]
+    previous_reward: Mapped[float | None]
 
-    __table_args__ = (Index(None, "tenant", "loop_id", "decision_id", unique=True),)
+    __table_args__ = (Index(None, "tenant", "loop_id", "decision_id", "revision", unique=True),)
+
+
+class RestatementRow(Base):
+    """A loop whose reward was defined anew: its experiences are to be restated."""
+
+    __tablename__ = "restatements"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    # The revision that asked for it.
+    settings_revision: Mapped[int]
+    # The last sequence that was looked at, and the last one to look at: null until the joiner begins.
+    done_sequence: Mapped[int] = mapped_column(default=0)
+    until_sequence: Mapped[int | None]
 
 
 class DeadLetterRow(Base):
@@ -203,6 +223,22 @@ class ConsumerOffsetRow(Base):
     offset: Mapped[int]
     # Grows with every new owner of the partition; a commit under an older one is refused.
     epoch: Mapped[int]
+
+
+class LoopReportRow(Base):
+    """What the trainer found out about a loop: what its champion looks at, and how fair its choices are."""
+
+    __tablename__ = "loop_reports"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    # The last experience that it covers.
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    model_version: Mapped[int] = mapped_column(primary_key=True)
+    computed_at: Mapped[int]
+    # Of the report's own numbers those that are told over time.
+    correlation: Mapped[float | None]
+    permuted_correlation: Mapped[float | None]
+    report: Mapped[dict[str, object]]
 
 
 class ModelVersionRow(Base):

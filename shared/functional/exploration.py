@@ -18,7 +18,9 @@ __all__ = [
     "draw_action",
     "epsilon_greedy_probabilities",
     "sample_action",
+    "square_cb_probabilities",
     "thompson_probabilities",
+    "upper_confidence_probabilities",
     "with_floor",
 ]
 
@@ -27,6 +29,7 @@ _TAIL = 6.0  # standard deviations; what lies beyond is left out
 _LEAST_VARIANCE = 1e-300  # σ and 1 / σ stay finite
 _LEAST_FACTOR = 1e-200  # a product that has it as a factor can still be divided by it
 _GREATEST_RATIO = 1e8  # of the width to the narrowest distribution that the grid resolves
+_TIE = 1e-9  # of upper confidence bounds
 _CHUNK = 2**16  # values of distribution functions held at a time
 
 
@@ -88,6 +91,51 @@ def thompson_probabilities(mean_BA: Tensor, variance_BA: Tensor, mask_BA: Tensor
     rows = max(1, _CHUNK // (_CELLS * mean_BA.shape[-1]))  # bounds the memory at many actions
     chunks = zip(torch.split(means_BA, rows), torch.split(deviations_BA, rows), strict=True)
     return torch.cat([_probability_of_maximum(m_BA, s_BA) for m_BA, s_BA in chunks]).masked_fill(~allowed_BA, 0.0)
+
+
+def upper_confidence_probabilities(
+    mean_BA: Tensor, variance_BA: Tensor, scale: float, mask_BA: Tensor | None = None
+) -> Tensor:
+    """The upper confidence bound: [a = argmax μ + c σ].
+
+    Beyond the book (Auer 2002; Li et al. 2010, LinUCB). Actions that tie but for rounding share. Without a floor it
+    never draws anything else, so that its logs cannot be evaluated.
+
+    Args:
+        mean_BA: μ.
+        variance_BA: σ² ≥ 0.
+        scale: c ≥ 0, standard deviations.
+        mask_BA: True where allowed; None: all are.
+
+    Returns:
+        [B, A].
+    """
+    allowed_BA = _allowed(mean_BA, mask_BA)
+    bound_BA = mean_BA.double() + scale * variance_BA.double().clamp(min=0.0).sqrt()
+    bound_BA = bound_BA.masked_fill(~allowed_BA, -math.inf)
+    return _uniform(allowed_BA & (bound_BA >= bound_BA.amax(-1, keepdim=True) - _TIE))
+
+
+def square_cb_probabilities(q_BA: Tensor, gamma: float, mask_BA: Tensor | None = None) -> Tensor:
+    """SquareCB, inverse gap weighting: p_a = 1 / (n + γ (max Q - Q_a)), and the best takes what is left.
+
+    Beyond the book (Abe and Long 1999; Foster and Rakhlin 2020). n is the number of allowed actions; actions that tie
+    for the best share.
+
+    Args:
+        q_BA: Q(s, ·).
+        gamma: γ ≥ 0, per unit of Q: 0 is uniform, ∞ greedy.
+        mask_BA: True where allowed; None: all are.
+
+    Returns:
+        [B, A].
+    """
+    allowed_BA = _allowed(q_BA, mask_BA)
+    scores_BA = q_BA.double().masked_fill(~allowed_BA, -math.inf)
+    gap_BA = (scores_BA.amax(-1, keepdim=True) - scores_BA).masked_fill(~allowed_BA, math.inf)
+    best_BA = allowed_BA & (gap_BA == 0)
+    others_BA = (1.0 / (allowed_BA.sum(-1, keepdim=True) + gamma * gap_BA)).masked_fill(best_BA | ~allowed_BA, 0.0)
+    return others_BA + (1.0 - others_BA.sum(-1, keepdim=True)) * _uniform(best_BA)
 
 
 def with_floor(probabilities_BA: Tensor, floor: float, mask_BA: Tensor | None = None) -> Tensor:

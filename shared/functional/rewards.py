@@ -57,16 +57,19 @@ def captioning_reward(caption: str, references: Sequence[str], alpha: float, bet
 
 
 def bleu(caption: str, references: Sequence[str]) -> float:
-    """Sentence BLEU of up to 4 words in a row, in [0, 1] (Papineni et al. 2002), by nltk.
+    """Sentence BLEU of up to 4 words in a row, in [0, 1] (Papineni et al. 2002), by sacrebleu.
 
     Two words and longer are smoothed by adding one to matches and totals (Lin and Och 2004), so that a short caption
     without four words in common is not simply 0; a caption of under four words is judged on as many as it has.
     """
-    # nltk takes seconds to import, and only loops with captions need it.
-    from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+    # Only loops with captions need it.
+    from sacrebleu.metrics.bleu import BLEU, MAX_NGRAM_ORDER
 
     candidate, tokens = words(caption), _reference_words(references)
-    return float(sentence_bleu(tokens, candidate, smoothing_function=SmoothingFunction().method2, auto_reweigh=True))
+    order = min(MAX_NGRAM_ORDER, max(1, len(candidate)))
+    metric = BLEU(tokenize="none", smooth_method="add-k", smooth_value=1, max_ngram_order=order, effective_order=True)
+    score = metric.sentence_score(" ".join(candidate), [" ".join(reference) for reference in tokens]).score
+    return min(1.0, float(score) / 100)
 
 
 def detail(caption: str, references: Sequence[str]) -> float:

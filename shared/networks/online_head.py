@@ -48,6 +48,17 @@ class HeadStatistics:
             self.count.index_add(0, slots, torch.ones_like(rewards_N)),
         )
 
+    def correct(self, features: Tensor, slots: Tensor, rewards: Tensor, previous: Tensor, weights: Tensor) -> Self:
+        """With other rewards of experiences that it holds, in place of the previous ones: outer and count stay."""
+        weighted_N, rewards_N, previous_N = weights.double(), rewards.double(), previous.double()
+        change_N = weighted_N * (rewards_N - previous_N)
+        return type(self)(
+            self.outer,
+            self.moment.index_add(0, slots, change_N[:, None] * with_constant(features)),
+            self.square.index_add(0, slots, change_N * (rewards_N + previous_N)),
+            self.count,
+        )
+
     def tensors(self) -> dict[str, Tensor]:
         """Name to tensor, for a file of weights."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -16,7 +16,9 @@ from torch import Tensor
 from shared.functional.exploration import (
     boltzmann_probabilities,
     epsilon_greedy_probabilities,
+    square_cb_probabilities,
     thompson_probabilities,
+    upper_confidence_probabilities,
     with_floor,
 )
 from shared.loop_settings import ExplorationSettings
@@ -91,11 +93,17 @@ class Policy:
         self._posterior = posterior(statistics, self._prior_mean)
 
     def learned(
-        self, states_NS: Tensor, action_ids: Sequence[str], action_embeddings_NE: Tensor | None, rewards_N: Tensor
+        self,
+        states_NS: Tensor,
+        action_ids: Sequence[str],
+        action_embeddings_NE: Tensor | None,
+        rewards_N: Tensor,
+        previous_N: Tensor | None = None,
     ) -> Self:
         """The policy after N more experiences, with standardised rewards; this one stays as it is.
 
-        An action without a slot of its own teaches nothing, unless all actions share one.
+        An action without a slot of its own teaches nothing, unless all actions share one. With `previous_N` they are
+        experiences that it has learned, with rewards in place of the previous ones.
         """
         inputs_NI, known_N, slots_N = states_NS, list(range(len(action_ids))), [0] * len(action_ids)
         if self.architecture.action_features:
@@ -106,9 +114,13 @@ class Policy:
             slots_N = [self._slots[action_ids[row]] for row in known_N]
         features_NF = self._q_network(inputs_NI[known_N].double()).features
         after = copy.copy(self)
-        after._statistics = self._statistics.add(
-            features_NF, torch.tensor(slots_N, dtype=torch.int64), rewards_N[known_N], torch.ones(len(known_N))
-        )
+        slots, weights_N = torch.tensor(slots_N, dtype=torch.int64), torch.ones(len(known_N))
+        if previous_N is None:
+            after._statistics = self._statistics.add(features_NF, slots, rewards_N[known_N], weights_N)
+        else:
+            after._statistics = self._statistics.correct(
+                features_NF, slots, rewards_N[known_N], previous_N[known_N], weights_N
+            )
         after._posterior = posterior(after._statistics, self._prior_mean)
         return after
 
@@ -166,12 +178,14 @@ def distribution(
     if scores.policy_logits is not None:
         return with_floor(boltzmann_probabilities(scores.policy_logits, 1.0, allowed_BA), exploration.floor, allowed_BA)
     low, high = reward_range
-    q_BA = (scores.expected_reward - low) / (high - low)
+    q_BA, variance_BA = (scores.expected_reward - low) / (high - low), scores.variance / (high - low) ** 2
     match exploration.strategy:
         case "thompson":
-            probabilities_BA = thompson_probabilities(
-                q_BA, scores.variance * (exploration.scale / (high - low)) ** 2, allowed_BA
-            )
+            probabilities_BA = thompson_probabilities(q_BA, exploration.scale**2 * variance_BA, allowed_BA)
+        case "ucb":
+            probabilities_BA = upper_confidence_probabilities(q_BA, variance_BA, exploration.scale, allowed_BA)
+        case "squarecb":
+            probabilities_BA = square_cb_probabilities(q_BA, exploration.gamma, allowed_BA)
         case "epsilon_greedy":
             probabilities_BA = epsilon_greedy_probabilities(q_BA, exploration.epsilon, allowed_BA)
         case "boltzmann":

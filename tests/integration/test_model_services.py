@@ -234,6 +234,32 @@ async def test_version_one_is_uniform_over_the_allowed(services: Services) -> No
     assert answer.head_sequence == 0
 
 
+@pytest.mark.parametrize("settings", [SETTINGS, WITH_FEATURES], ids=["by id", "by features"])
+async def test_a_choice_is_explained_by_both(services: Services, settings: LoopSettings) -> None:
+    services.publish(1, settings)
+    await services.wait_for(1)
+    actions = [Action("b", {"price": 3})] * 3 if settings is WITH_FEATURES else []
+    encoded = await services.encode(1, [*CONTEXTS, {}], [*actions, *actions[:1]])
+    states = (await services.fuse(1, encoded)).states
+    model = wire.model_ref_to_pb(ref(1))
+    asked = policy_pb2.AttributeRequest(model=model, states=states, action_ids=["b"] * 4)
+    if actions:
+        asked.action_embeddings.CopyFrom(encoded.action_embeddings)
+    gradients = (await PolicyServiceStub(services.channels["policy"]).Attribute(asked, timeout=SECONDS)).gradients
+    answer = await FusionServiceStub(services.channels["fusion"]).Attribute(
+        fusion_pb2.AttributeRequest(
+            model=model, embeddings=encoded.embeddings, present=encoded.present, gradients=gradients
+        ),
+        timeout=SECONDS,
+    )
+    shares = wire.doubles_from_pb(answer.shares, 2)
+    np.testing.assert_allclose(shares.sum(1), [1, 1, 1, 0], atol=1e-12)
+    assert (shares > 0).tolist() == wire.tensor_from_pb(encoded.present, "bool", 2).tolist()
+    asked.action_ids.append("one too many")
+    code, _ = await refused(PolicyServiceStub(services.channels["policy"]).Attribute(asked, timeout=SECONDS))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_candidates_are_scored_over_their_features(services: Services) -> None:
     services.publish(1, WITH_FEATURES)
     await services.wait_for(1)

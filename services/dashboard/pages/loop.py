@@ -1,4 +1,4 @@
-"""A loop's page: its reward by model version, its counts, its versions, training runs and latest decisions."""
+"""A loop's page: its reward by version, its counts, what it looks at, versions, training runs and latest decisions."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -58,6 +58,11 @@ class _LoopPage:
         self._first_step = box("section", "card empty")
         self._reward = _RewardPart()
         self._counters = _Counters()
+        self._modalities_part = section("Modality importance")
+        with self._modalities_part.body:
+            self._modalities = Table(
+                "Modality importance", tables.MODALITIES, "Not yet: it takes fifty experiences and a minute."
+            )
         with section("Model versions", "What each version earned; one that passes the gate becomes champion.").body:
             self._versions = Table("Model versions", tables.VERSIONS, "None yet: the first one is being made.")
         with section("Training runs", "Each fine-tunes the deep model on the experiences so far.").body:
@@ -71,6 +76,8 @@ class _LoopPage:
         self._show_first_step(detail)
         self._reward.show(statistics, loop.reward.range)
         self._counters.show(statistics)
+        self._modalities_part.note.set_text(wording.follows(statistics))
+        self._modalities.show(tables.modality_rows(statistics))
         self._versions.show(tables.version_rows(loop, detail.versions, statistics.reward_by_version))
         self._runs.show(tables.run_rows(detail.training_runs))
         self._decisions.show(tables.decision_rows(loop, detail.decisions))

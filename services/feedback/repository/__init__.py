@@ -1,20 +1,35 @@
 """The SQL of joiner, relay and feeder: a few statements a batch and loop, inside the caller's transaction."""
 
-from services.feedback.repository.feeding import VersionBehind, read_joined, set_fed, versions_behind
-from services.feedback.repository.reading import SettingsCache, next_end, read_known
-from services.feedback.repository.unpublished import loops_behind, read_unpublished, set_published
+from services.feedback.repository.feeding import VersionBehind, set_fed, versions_behind
+from services.feedback.repository.joined import Joined, read_joined
+from services.feedback.repository.publishing import loops_behind, read_published, set_published
+from services.feedback.repository.reading import SettingsCache, next_end, read_judged, read_known
+from services.feedback.repository.restating import (
+    add_revisions,
+    next_restatement,
+    read_restatable,
+    read_restatement,
+    set_restated,
+)
 from services.feedback.repository.writing import write
 
 __all__ = [
+    "Joined",
     "SettingsCache",
     "VersionBehind",
+    "add_revisions",
     "loops_behind",
     "next_end",
+    "next_restatement",
     "read_joined",
+    "read_judged",
     "read_known",
-    "read_unpublished",
+    "read_published",
+    "read_restatable",
+    "read_restatement",
     "set_fed",
     "set_published",
+    "set_restated",
     "versions_behind",
     "write",
 ]

@@ -6,12 +6,9 @@ from typing import Final
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
-from shared import wire
-from shared.db.decisions import experience_of
 from shared.db.dialects import insert_on_conflict
-from shared.db.tables import ConsumerOffsetRow, DecisionRow, ExperienceRow, LoopRow, ModelAliasRow, ModelVersionRow
-from shared.domain import Decision, Experience, ModelRef
-from shared.pb.events.v1 import events_pb2
+from shared.db.tables import ConsumerOffsetRow, LoopRow, ModelAliasRow, ModelVersionRow
+from shared.domain import ModelRef
 
 # Of `consumer_offsets`: the topic is tenant/loop, the partition the version, the offset a sequence.
 CONSUMER: Final = "feeder"
@@ -19,19 +16,27 @@ CONSUMER: Final = "feeder"
 
 @dataclass(frozen=True, slots=True)
 class VersionBehind:
-    """A version that lacks experiences beyond a sequence."""
+    """A version that may lack experiences beyond a sequence, up to the loop's last."""
 
     ref: ModelRef
     manifest_sha256: str
     fed_sequence: int
+    last_sequence: int
 
 
 def versions_behind(session: Session) -> list[VersionBehind]:
-    """Those that aliases name and that lack something; a version lacks nothing that its statistics cover."""
+    """Those that aliases name and that are not known to have all; a version lacks nothing that its statistics cover."""
     version, alias, fed = ModelVersionRow, ModelAliasRow, ConsumerOffsetRow
     sequence = func.coalesce(fed.offset, version.covers_sequence)
     query = (
-        select(version.tenant, version.loop_id, version.version, version.manifest_sha256, sequence)
+        select(
+            version.tenant,
+            version.loop_id,
+            version.version,
+            version.manifest_sha256,
+            sequence,
+            LoopRow.last_sequence,
+        )
         .distinct()
         .join(
             alias,
@@ -49,25 +54,9 @@ def versions_behind(session: Session) -> list[VersionBehind]:
         .where(sequence < LoopRow.last_sequence, version.status == "ready")
     )
     rows = session.execute(query)
-    return [VersionBehind(ModelRef(tenant, loop, number), sha256, at) for tenant, loop, number, sha256, at in rows]
-
-
-def read_joined(session: Session, version: VersionBehind, limit: int) -> list[tuple[Experience, Decision]]:
-    """The experiences that the version lacks, in order, with the decisions that they come from."""
-    of, ref = ExperienceRow, version.ref
-    decision = and_(
-        DecisionRow.tenant == of.tenant, DecisionRow.loop_id == of.loop_id, DecisionRow.decision_id == of.decision_id
-    )
-    query = (
-        select(of, DecisionRow.payload)
-        .join(DecisionRow, decision)
-        .where(of.tenant == ref.tenant, of.loop_id == ref.loop_id, of.sequence > version.fed_sequence)
-        .order_by(of.sequence)
-        .limit(limit)
-    )
     return [
-        (experience_of(row), wire.decision_from_pb(events_pb2.DecisionMade.FromString(payload)))
-        for row, payload in session.execute(query)
+        VersionBehind(ModelRef(tenant, loop, number), sha256, at, last)
+        for tenant, loop, number, sha256, at, last in rows
     ]
 
 

@@ -1,7 +1,7 @@
 """What a batch of events needs to know: loops' settings, windows, feedback, and what has been waiting."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TypeVar
 
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from services.feedback.intake import Joinable
 from services.feedback.windows import FeedbackKey, Known, LoopKey, Window
+from shared import wire
 from shared.db.decisions import feedback_of
 from shared.db.tables import (
     DanglingActivationRow,
@@ -21,6 +22,8 @@ from shared.db.tables import (
 )
 from shared.domain import Activation, Feedback, ImportedExperience
 from shared.loop_settings import LoopSettings
+from shared.pb.events.v1 import events_pb2
+from shared.rewards import reads_decision
 
 GroupT = TypeVar("GroupT")
 OfLoop = type[DecisionRow] | type[FeedbackRow] | type[DanglingFeedbackRow] | type[DanglingActivationRow]
@@ -90,6 +93,18 @@ def read_known(session: Session, events: Sequence[Joinable], due_until: int | No
     _read_in_time(session, known)
     known.feedback_ids = _read_feedback_ids(session, events)
     return known
+
+
+def read_judged(session: Session, known: Known, loops: Mapping[LoopKey, LoopSettings]) -> None:
+    """Fills the decisions of the windows that are not closed yet, where their loop's reward reads them."""
+    reading = {key for key, settings in loops.items() if reads_decision(settings.reward)}
+    open_ones = [window for window in known.windows.values() if not window.is_closed]
+    wanted = (((one.tenant, one.loop_id), one.decision_id) for one in open_ones)
+    for loop, ids in _grouped(pair for pair in wanted if pair[0] in reading).items():
+        query = select(DecisionRow.decision_id, DecisionRow.payload).where(*_among(DecisionRow, loop, ids))
+        for decision_id, payload in session.execute(query):
+            decision = wire.decision_from_pb(events_pb2.DecisionMade.FromString(payload))
+            known.windows[*loop, decision_id].decision = decision
 
 
 def next_end(session: Session) -> int | None:

@@ -46,7 +46,7 @@ def write(session: Session, changes: Changes, windows: Mapping[DecisionKey, Wind
         {"tenant": tenant, "loop_id": loop_id, "name": name, "count": count}
         for (tenant, loop_id, name), count in changes.counts.items()
     ]
-    _add(session, JoinerCountRow, counts)
+    add_numbers(session, JoinerCountRow, counts)
     _insert(session, DeadLetterRow, [_dead_letter(letter, now) for letter in changes.dead])
 
 
@@ -96,7 +96,7 @@ def _turn_late(session: Session, identities: Iterable[FeedbackKey]) -> None:
 def _insert_experiences(session: Session, closings: Sequence[Closing]) -> None:
     numbered = list(_numbered(session, closings))
     _insert(session, ExperienceRow, [_experience(closing, sequence) for closing, sequence in numbered])
-    _add(session, RewardSumRow, [_reward(closing, sequence) for closing, sequence in numbered])
+    add_numbers(session, RewardSumRow, [_reward(closing, sequence) for closing, sequence in numbered])
 
 
 def _numbered(session: Session, closings: Sequence[Closing]) -> Iterator[tuple[Closing, int]]:
@@ -104,15 +104,20 @@ def _numbered(session: Session, closings: Sequence[Closing]) -> Iterator[tuple[C
     by_loop: dict[LoopKey, list[Closing]] = defaultdict(list)
     for closing in closings:
         by_loop[closing.window.tenant, closing.window.loop_id].append(closing)
+    for loop, closed in by_loop.items():
+        yield from zip(closed, take_sequences(session, loop, len(closed)), strict=True)
+
+
+def take_sequences(session: Session, loop: LoopKey, count: int) -> Iterator[int]:
+    """So many sequences after the loop's last one."""
     loops = table_of(LoopRow)
-    for (tenant, loop_id), closed in by_loop.items():
-        count = update(loops).where(loops.c.tenant == tenant, loops.c.loop_id == loop_id)
-        count = count.values(last_sequence=loops.c.last_sequence + len(closed))
-        last = session.execute(count.returning(loops.c.last_sequence)).scalar_one()
-        yield from zip(closed, range(last - len(closed) + 1, last + 1), strict=True)
+    taken = update(loops).where(loops.c.tenant == loop[0], loops.c.loop_id == loop[1])
+    taken = taken.values(last_sequence=loops.c.last_sequence + count)
+    last = session.execute(taken.returning(loops.c.last_sequence)).scalar_one()
+    return iter(range(last - count + 1, last + 1))
 
 
-def _add(session: Session, row: type[Base], rows: Sequence[Row]) -> None:
+def add_numbers(session: Session, row: type[Base], rows: Sequence[Row]) -> None:
     """Adds numbers to those that stand under the same key; a time takes the place of the one before."""
     new = insert_on_conflict(session, row)
     columns = [column for column in table_of(row).columns if not column.primary_key]
@@ -194,6 +199,8 @@ def _experience(closing: Closing, sequence: int) -> Row:
         "probability": probability,
         "reward": closing.reward,
         "model_version": window.model_version,
+        "revision": 1,
+        "superseded": False,
     }
 
 

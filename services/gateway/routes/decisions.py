@@ -104,7 +104,7 @@ async def read_one(request: Request, loop_id: str, decision_id: str) -> Response
     def read() -> dict[str, object] | None:
         with read_session(parts.engine) as session:
             stored = read_decision(session, loop.tenant, loop.loop_id, decision_id)
-        return None if stored is None else detail_of(stored, parts.storage.read)
+        return None if stored is None else detail_of(stored, loop.settings, parts.storage.read)
 
     found = await asyncio.to_thread(read)
     if found is None:

@@ -51,6 +51,7 @@ DECISIONS = st.builds(
     previous_decision_id=st.none() | TEXT,
     subject_id=st.none() | TEXT,
     deferred=st.booleans(),
+    modality_importance=st.none() | st.dictionaries(TEXT, NUMBERS, min_size=1, max_size=3),
 )
 ACTIVATIONS = st.builds(domain.Activation, TEXT, TEXT, TEXT, TIMES, st.none() | TEXT)
 FEEDBACK = st.builds(domain.Feedback, TEXT, TEXT, TEXT, TEXT, TEXT, NUMBERS | TEXT, TIMES, st.none() | TIMES)

@@ -9,7 +9,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DecisionMade(_message.Message):
-    __slots__ = ("tenant", "loop_id", "decision_id", "decided_at", "context", "actions", "excluded_action_ids", "baseline_action_id", "episode_id", "previous_decision_id", "subject_id", "deferred", "settings_revision", "model_version", "head_sequence", "state", "expected_rewards", "variances", "outcome_variances", "probabilities", "seed", "action_id", "probability", "fallback_reason", "modalities_used", "modalities_missing", "request_sha256")
+    __slots__ = ("tenant", "loop_id", "decision_id", "decided_at", "context", "actions", "excluded_action_ids", "baseline_action_id", "episode_id", "previous_decision_id", "subject_id", "deferred", "settings_revision", "model_version", "head_sequence", "state", "expected_rewards", "variances", "outcome_variances", "probabilities", "seed", "action_id", "probability", "fallback_reason", "modalities_used", "modalities_missing", "request_sha256", "modality_importance")
+    class ModalityImportanceEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     TENANT_FIELD_NUMBER: _ClassVar[int]
     LOOP_ID_FIELD_NUMBER: _ClassVar[int]
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +44,7 @@ class DecisionMade(_message.Message):
     MODALITIES_USED_FIELD_NUMBER: _ClassVar[int]
     MODALITIES_MISSING_FIELD_NUMBER: _ClassVar[int]
     REQUEST_SHA256_FIELD_NUMBER: _ClassVar[int]
+    MODALITY_IMPORTANCE_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     loop_id: str
     decision_id: str
@@ -64,7 +72,8 @@ class DecisionMade(_message.Message):
     modalities_used: _containers.RepeatedScalarFieldContainer[str]
     modalities_missing: _containers.RepeatedScalarFieldContainer[str]
     request_sha256: bytes
-    def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., decided_at: _Optional[int] = ..., context: _Optional[_Union[_context_pb2.Context, _Mapping]] = ..., actions: _Optional[_Iterable[_Union[_context_pb2.Action, _Mapping]]] = ..., excluded_action_ids: _Optional[_Iterable[str]] = ..., baseline_action_id: _Optional[str] = ..., episode_id: _Optional[str] = ..., previous_decision_id: _Optional[str] = ..., subject_id: _Optional[str] = ..., deferred: _Optional[bool] = ..., settings_revision: _Optional[int] = ..., model_version: _Optional[int] = ..., head_sequence: _Optional[int] = ..., state: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., expected_rewards: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., outcome_variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., probabilities: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., action_id: _Optional[str] = ..., probability: _Optional[float] = ..., fallback_reason: _Optional[str] = ..., modalities_used: _Optional[_Iterable[str]] = ..., modalities_missing: _Optional[_Iterable[str]] = ..., request_sha256: _Optional[bytes] = ...) -> None: ...
+    modality_importance: _containers.ScalarMap[str, float]
+    def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., decided_at: _Optional[int] = ..., context: _Optional[_Union[_context_pb2.Context, _Mapping]] = ..., actions: _Optional[_Iterable[_Union[_context_pb2.Action, _Mapping]]] = ..., excluded_action_ids: _Optional[_Iterable[str]] = ..., baseline_action_id: _Optional[str] = ..., episode_id: _Optional[str] = ..., previous_decision_id: _Optional[str] = ..., subject_id: _Optional[str] = ..., deferred: _Optional[bool] = ..., settings_revision: _Optional[int] = ..., model_version: _Optional[int] = ..., head_sequence: _Optional[int] = ..., state: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., expected_rewards: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., outcome_variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., probabilities: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., action_id: _Optional[str] = ..., probability: _Optional[float] = ..., fallback_reason: _Optional[str] = ..., modalities_used: _Optional[_Iterable[str]] = ..., modalities_missing: _Optional[_Iterable[str]] = ..., request_sha256: _Optional[bytes] = ..., modality_importance: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class DecisionActivated(_message.Message):
     __slots__ = ("tenant", "loop_id", "decision_id", "activated_at", "served_action_id")
@@ -131,7 +140,7 @@ class ExperienceImported(_message.Message):
     def __init__(self, decision: _Optional[_Union[DecisionMade, _Mapping]] = ..., feedback: _Optional[_Iterable[_Union[FeedbackReceived, _Mapping]]] = ..., reward: _Optional[float] = ..., end: _Optional[str] = ...) -> None: ...
 
 class ExperienceJoined(_message.Message):
-    __slots__ = ("tenant", "loop_id", "sequence", "decision_id", "decided_at", "action_id", "probability", "reward", "model_version", "state", "action_embedding")
+    __slots__ = ("tenant", "loop_id", "sequence", "decision_id", "decided_at", "action_id", "probability", "reward", "model_version", "state", "action_embedding", "restates_sequence", "previous_reward")
     TENANT_FIELD_NUMBER: _ClassVar[int]
     LOOP_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -143,6 +152,8 @@ class ExperienceJoined(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     ACTION_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    RESTATES_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_REWARD_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     loop_id: str
     sequence: int
@@ -154,7 +165,9 @@ class ExperienceJoined(_message.Message):
     model_version: int
     state: _tensor_pb2.Tensor
     action_embedding: _tensor_pb2.Tensor
-    def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., sequence: _Optional[int] = ..., decision_id: _Optional[str] = ..., decided_at: _Optional[int] = ..., action_id: _Optional[str] = ..., probability: _Optional[float] = ..., reward: _Optional[float] = ..., model_version: _Optional[int] = ..., state: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., action_embedding: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    restates_sequence: int
+    previous_reward: float
+    def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., sequence: _Optional[int] = ..., decision_id: _Optional[str] = ..., decided_at: _Optional[int] = ..., action_id: _Optional[str] = ..., probability: _Optional[float] = ..., reward: _Optional[float] = ..., model_version: _Optional[int] = ..., state: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., action_embedding: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., restates_sequence: _Optional[int] = ..., previous_reward: _Optional[float] = ...) -> None: ...
 
 class ModelPublished(_message.Message):
     __slots__ = ("tenant", "loop_id", "version")

@@ -26,7 +26,7 @@ from shared.pb.serving.v1 import serving_pb2 as shared_dot_pb_dot_serving_dot_v1
 from shared.pb.tensor.v1 import tensor_pb2 as shared_dot_pb_dot_tensor_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n shared/pb/fusion/v1/fusion.proto\x12\x14rewardloop.fusion.v1\x1a\"shared/pb/serving/v1/serving.proto\x1a shared/pb/tensor/v1/tensor.proto\"\x9e\x01\n\x0b\x46useRequest\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.rewardloop.serving.v1.ModelRef\x12\x30\n\nembeddings\x18\x02 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12-\n\x07present\x18\x03 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\"<\n\x0c\x46useResponse\x12,\n\x06states\x18\x01 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor2^\n\rFusionService\x12M\n\x04\x46use\x12!.rewardloop.fusion.v1.FuseRequest\x1a\".rewardloop.fusion.v1.FuseResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n shared/pb/fusion/v1/fusion.proto\x12\x14rewardloop.fusion.v1\x1a\"shared/pb/serving/v1/serving.proto\x1a shared/pb/tensor/v1/tensor.proto\"\x9e\x01\n\x0b\x46useRequest\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.rewardloop.serving.v1.ModelRef\x12\x30\n\nembeddings\x18\x02 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12-\n\x07present\x18\x03 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\"<\n\x0c\x46useResponse\x12,\n\x06states\x18\x01 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\"\xd4\x01\n\x10\x41ttributeRequest\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.rewardloop.serving.v1.ModelRef\x12\x30\n\nembeddings\x18\x02 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12-\n\x07present\x18\x03 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12/\n\tgradients\x18\x04 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\"A\n\x11\x41ttributeResponse\x12,\n\x06shares\x18\x01 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor2\xbc\x01\n\rFusionService\x12M\n\x04\x46use\x12!.rewardloop.fusion.v1.FuseRequest\x1a\".rewardloop.fusion.v1.FuseResponse\x12\\\n\tAttribute\x12&.rewardloop.fusion.v1.AttributeRequest\x1a\'.rewardloop.fusion.v1.AttributeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FUSEREQUEST']._serialized_end=287
   _globals['_FUSERESPONSE']._serialized_start=289
   _globals['_FUSERESPONSE']._serialized_end=349
-  _globals['_FUSIONSERVICE']._serialized_start=351
-  _globals['_FUSIONSERVICE']._serialized_end=445
+  _globals['_ATTRIBUTEREQUEST']._serialized_start=352
+  _globals['_ATTRIBUTEREQUEST']._serialized_end=564
+  _globals['_ATTRIBUTERESPONSE']._serialized_start=566
+  _globals['_ATTRIBUTERESPONSE']._serialized_end=631
+  _globals['_FUSIONSERVICE']._serialized_start=634
+  _globals['_FUSIONSERVICE']._serialized_end=822
 # @@protoc_insertion_point(module_scope)

@@ -22,3 +22,21 @@ class FuseResponse(_message.Message):
     STATES_FIELD_NUMBER: _ClassVar[int]
     states: _tensor_pb2.Tensor
     def __init__(self, states: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+
+class AttributeRequest(_message.Message):
+    __slots__ = ("model", "embeddings", "present", "gradients")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    PRESENT_FIELD_NUMBER: _ClassVar[int]
+    GRADIENTS_FIELD_NUMBER: _ClassVar[int]
+    model: _serving_pb2.ModelRef
+    embeddings: _tensor_pb2.Tensor
+    present: _tensor_pb2.Tensor
+    gradients: _tensor_pb2.Tensor
+    def __init__(self, model: _Optional[_Union[_serving_pb2.ModelRef, _Mapping]] = ..., embeddings: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., present: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., gradients: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+
+class AttributeResponse(_message.Message):
+    __slots__ = ("shares",)
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    shares: _tensor_pb2.Tensor
+    def __init__(self, shares: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...

@@ -41,6 +41,11 @@ class FusionServiceStub:
                 request_serializer=shared_dot_pb_dot_fusion_dot_v1_dot_fusion__pb2.FuseRequest.SerializeToString,
                 response_deserializer=shared_dot_pb_dot_fusion_dot_v1_dot_fusion__pb2.FuseResponse.FromString,
                 _registered_method=True)
+        self.Attribute = channel.unary_unary(
+                '/rewardloop.fusion.v1.FusionService/Attribute',
+                request_serializer=shared_dot_pb_dot_fusion_dot_v1_dot_fusion__pb2.AttributeRequest.SerializeToString,
+                response_deserializer=shared_dot_pb_dot_fusion_dot_v1_dot_fusion__pb2.AttributeResponse.FromString,
+                _registered_method=True)
 
 
 class FusionServiceServicer:
@@ -54,6 +59,13 @@ class FusionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Attribute(self, request, context):
+        """From the gradient of a loss with respect to H to how much each modality had to do with it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FusionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +73,11 @@ def add_FusionServiceServicer_to_server(servicer, server):
                     servicer.Fuse,
                     request_deserializer=shared_dot_pb_dot_fusion_dot_v1_dot_fusion__pb2.FuseRequest.FromString,
                     response_serializer=shared_dot_pb_dot_fusion_dot_v1_dot_fusion__pb2.FuseResponse.SerializeToString,
+            ),
+            'Attribute': grpc.unary_unary_rpc_method_handler(
+                    servicer.Attribute,
+                    request_deserializer=shared_dot_pb_dot_fusion_dot_v1_dot_fusion__pb2.AttributeRequest.FromString,
+                    response_serializer=shared_dot_pb_dot_fusion_dot_v1_dot_fusion__pb2.AttributeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -92,6 +109,33 @@ class FusionService:
             '/rewardloop.fusion.v1.FusionService/Fuse',
             shared_dot_pb_dot_fusion_dot_v1_dot_fusion__pb2.FuseRequest.SerializeToString,
             shared_dot_pb_dot_fusion_dot_v1_dot_fusion__pb2.FuseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Attribute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rewardloop.fusion.v1.FusionService/Attribute',
+            shared_dot_pb_dot_fusion_dot_v1_dot_fusion__pb2.AttributeRequest.SerializeToString,
+            shared_dot_pb_dot_fusion_dot_v1_dot_fusion__pb2.AttributeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,8 @@ class FusionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FusionServiceAsyncStub: ...
     Fuse: _grpc.UnaryUnaryMultiCallable[_fusion_pb2.FuseRequest, _fusion_pb2.FuseResponse]
+    Attribute: _grpc.UnaryUnaryMultiCallable[_fusion_pb2.AttributeRequest, _fusion_pb2.AttributeResponse]
+    """From the gradient of a loss with respect to H to how much each modality had to do with it."""
 
 @_typing.type_check_only
 class FusionServiceAsyncStub(FusionServiceStub):
@@ -45,6 +47,8 @@ class FusionServiceAsyncStub(FusionServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Fuse: _aio.UnaryUnaryMultiCallable[_fusion_pb2.FuseRequest, _fusion_pb2.FuseResponse]  # type: ignore[assignment]
+    Attribute: _aio.UnaryUnaryMultiCallable[_fusion_pb2.AttributeRequest, _fusion_pb2.AttributeResponse]  # type: ignore[assignment]
+    """From the gradient of a loss with respect to H to how much each modality had to do with it."""
 
 class FusionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Embeddings of the modalities present become one state H. B decisions, M modalities, D numbers each, S numbers a state.
@@ -57,5 +61,13 @@ class FusionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _fusion_pb2.FuseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_fusion_pb2.FuseResponse, _abc.Awaitable[_fusion_pb2.FuseResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Attribute(
+        self,
+        request: _fusion_pb2.AttributeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fusion_pb2.AttributeResponse, _abc.Awaitable[_fusion_pb2.AttributeResponse]]:
+        """From the gradient of a loss with respect to H to how much each modality had to do with it."""
 
 def add_FusionServiceServicer_to_server(servicer: FusionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,7 +26,7 @@ from shared.pb.serving.v1 import serving_pb2 as shared_dot_pb_dot_serving_dot_v1
 from shared.pb.tensor.v1 import tensor_pb2 as shared_dot_pb_dot_tensor_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n shared/pb/policy/v1/policy.proto\x12\x14rewardloop.policy.v1\x1a\"shared/pb/serving/v1/serving.proto\x1a shared/pb/tensor/v1/tensor.proto\"\xa3\x02\n\rDecideRequest\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.rewardloop.serving.v1.ModelRef\x12\x36\n\x0b\x65xploration\x18\x02 \x01(\x0b\x32!.rewardloop.policy.v1.Exploration\x12,\n\x06states\x18\x03 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12\x34\n\ncandidates\x18\x04 \x03(\x0b\x32 .rewardloop.policy.v1.Candidates\x12\x37\n\x11\x61\x63tion_embeddings\x18\x05 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12\r\n\x05seeds\x18\x06 \x03(\x06\"\xba\x01\n\x0b\x45xploration\x12\x10\n\x08strategy\x18\x01 \x01(\t\x12\x0f\n\x07\x65psilon\x18\x02 \x01(\x01\x12\x13\n\x0btemperature\x18\x03 \x01(\x01\x12\r\n\x05\x66loor\x18\x04 \x01(\x01\x12\x12\n\nreward_low\x18\x05 \x01(\x01\x12\x13\n\x0breward_high\x18\x06 \x01(\x01\x12\r\n\x05scale\x18\x07 \x01(\x01\x12\x1a\n\rabstain_below\x18\x08 \x01(\x01H\x00\x88\x01\x01\x42\x10\n\x0e_abstain_below\"V\n\nCandidates\x12\x12\n\naction_ids\x18\x01 \x03(\t\x12\x10\n\x08\x65xcluded\x18\x02 \x03(\x03\x12\x15\n\x08\x62\x61seline\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x0b\n\t_baseline\"\xbe\x02\n\x0e\x44\x65\x63ideResponse\x12\x15\n\rhead_sequence\x18\x01 \x01(\x03\x12+\n\x05\x64rawn\x18\x02 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12\x33\n\rprobabilities\x18\x03 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12\x36\n\x10\x65xpected_rewards\x18\x04 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12/\n\tvariances\x18\x05 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12\x37\n\x11outcome_variances\x18\x06 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12\x11\n\tabstained\x18\x07 \x03(\x08\x32\x64\n\rPolicyService\x12S\n\x06\x44\x65\x63ide\x12#.rewardloop.policy.v1.DecideRequest\x1a$.rewardloop.policy.v1.DecideResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n shared/pb/policy/v1/policy.proto\x12\x14rewardloop.policy.v1\x1a\"shared/pb/serving/v1/serving.proto\x1a shared/pb/tensor/v1/tensor.proto\"\xa3\x02\n\rDecideRequest\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.rewardloop.serving.v1.ModelRef\x12\x36\n\x0b\x65xploration\x18\x02 \x01(\x0b\x32!.rewardloop.policy.v1.Exploration\x12,\n\x06states\x18\x03 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12\x34\n\ncandidates\x18\x04 \x03(\x0b\x32 .rewardloop.policy.v1.Candidates\x12\x37\n\x11\x61\x63tion_embeddings\x18\x05 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12\r\n\x05seeds\x18\x06 \x03(\x06\"\xc9\x01\n\x0b\x45xploration\x12\x10\n\x08strategy\x18\x01 \x01(\t\x12\x0f\n\x07\x65psilon\x18\x02 \x01(\x01\x12\x13\n\x0btemperature\x18\x03 \x01(\x01\x12\r\n\x05\x66loor\x18\x04 \x01(\x01\x12\x12\n\nreward_low\x18\x05 \x01(\x01\x12\x13\n\x0breward_high\x18\x06 \x01(\x01\x12\r\n\x05scale\x18\x07 \x01(\x01\x12\r\n\x05gamma\x18\x08 \x01(\x01\x12\x1a\n\rabstain_below\x18\t \x01(\x01H\x00\x88\x01\x01\x42\x10\n\x0e_abstain_below\"V\n\nCandidates\x12\x12\n\naction_ids\x18\x01 \x03(\t\x12\x10\n\x08\x65xcluded\x18\x02 \x03(\x03\x12\x15\n\x08\x62\x61seline\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x0b\n\t_baseline\"\xbe\x02\n\x0e\x44\x65\x63ideResponse\x12\x15\n\rhead_sequence\x18\x01 \x01(\x03\x12+\n\x05\x64rawn\x18\x02 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12\x33\n\rprobabilities\x18\x03 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12\x36\n\x10\x65xpected_rewards\x18\x04 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12/\n\tvariances\x18\x05 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12\x37\n\x11outcome_variances\x18\x06 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12\x11\n\tabstained\x18\x07 \x03(\x08\"\xbd\x01\n\x10\x41ttributeRequest\x12.\n\x05model\x18\x01 \x01(\x0b\x32\x1f.rewardloop.serving.v1.ModelRef\x12,\n\x06states\x18\x02 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\x12\x12\n\naction_ids\x18\x03 \x03(\t\x12\x37\n\x11\x61\x63tion_embeddings\x18\x04 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor\"D\n\x11\x41ttributeResponse\x12/\n\tgradients\x18\x01 \x01(\x0b\x32\x1c.rewardloop.tensor.v1.Tensor2\xc2\x01\n\rPolicyService\x12S\n\x06\x44\x65\x63ide\x12#.rewardloop.policy.v1.DecideRequest\x1a$.rewardloop.policy.v1.DecideResponse\x12\\\n\tAttribute\x12&.rewardloop.policy.v1.AttributeRequest\x1a\'.rewardloop.policy.v1.AttributeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,11 +36,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DECIDEREQUEST']._serialized_start=129
   _globals['_DECIDEREQUEST']._serialized_end=420
   _globals['_EXPLORATION']._serialized_start=423
-  _globals['_EXPLORATION']._serialized_end=609
-  _globals['_CANDIDATES']._serialized_start=611
-  _globals['_CANDIDATES']._serialized_end=697
-  _globals['_DECIDERESPONSE']._serialized_start=700
-  _globals['_DECIDERESPONSE']._serialized_end=1018
-  _globals['_POLICYSERVICE']._serialized_start=1020
-  _globals['_POLICYSERVICE']._serialized_end=1120
+  _globals['_EXPLORATION']._serialized_end=624
+  _globals['_CANDIDATES']._serialized_start=626
+  _globals['_CANDIDATES']._serialized_end=712
+  _globals['_DECIDERESPONSE']._serialized_start=715
+  _globals['_DECIDERESPONSE']._serialized_end=1033
+  _globals['_ATTRIBUTEREQUEST']._serialized_start=1036
+  _globals['_ATTRIBUTEREQUEST']._serialized_end=1225
+  _globals['_ATTRIBUTERESPONSE']._serialized_start=1227
+  _globals['_ATTRIBUTERESPONSE']._serialized_end=1295
+  _globals['_POLICYSERVICE']._serialized_start=1298
+  _globals['_POLICYSERVICE']._serialized_end=1492
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ class DecideRequest(_message.Message):
     def __init__(self, model: _Optional[_Union[_serving_pb2.ModelRef, _Mapping]] = ..., exploration: _Optional[_Union[Exploration, _Mapping]] = ..., states: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., candidates: _Optional[_Iterable[_Union[Candidates, _Mapping]]] = ..., action_embeddings: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., seeds: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Exploration(_message.Message):
-    __slots__ = ("strategy", "epsilon", "temperature", "floor", "reward_low", "reward_high", "scale", "abstain_below")
+    __slots__ = ("strategy", "epsilon", "temperature", "floor", "reward_low", "reward_high", "scale", "gamma", "abstain_below")
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     EPSILON_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +33,7 @@ class Exploration(_message.Message):
     REWARD_LOW_FIELD_NUMBER: _ClassVar[int]
     REWARD_HIGH_FIELD_NUMBER: _ClassVar[int]
     SCALE_FIELD_NUMBER: _ClassVar[int]
+    GAMMA_FIELD_NUMBER: _ClassVar[int]
     ABSTAIN_BELOW_FIELD_NUMBER: _ClassVar[int]
     strategy: str
     epsilon: float
@@ -41,8 +42,9 @@ class Exploration(_message.Message):
     reward_low: float
     reward_high: float
     scale: float
+    gamma: float
     abstain_below: float
-    def __init__(self, strategy: _Optional[str] = ..., epsilon: _Optional[float] = ..., temperature: _Optional[float] = ..., floor: _Optional[float] = ..., reward_low: _Optional[float] = ..., reward_high: _Optional[float] = ..., scale: _Optional[float] = ..., abstain_below: _Optional[float] = ...) -> None: ...
+    def __init__(self, strategy: _Optional[str] = ..., epsilon: _Optional[float] = ..., temperature: _Optional[float] = ..., floor: _Optional[float] = ..., reward_low: _Optional[float] = ..., reward_high: _Optional[float] = ..., scale: _Optional[float] = ..., gamma: _Optional[float] = ..., abstain_below: _Optional[float] = ...) -> None: ...
 
 class Candidates(_message.Message):
     __slots__ = ("action_ids", "excluded", "baseline")
@@ -71,3 +73,21 @@ class DecideResponse(_message.Message):
     outcome_variances: _tensor_pb2.Tensor
     abstained: _containers.RepeatedScalarFieldContainer[bool]
     def __init__(self, head_sequence: _Optional[int] = ..., drawn: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., probabilities: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., expected_rewards: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., outcome_variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., abstained: _Optional[_Iterable[bool]] = ...) -> None: ...
+
+class AttributeRequest(_message.Message):
+    __slots__ = ("model", "states", "action_ids", "action_embeddings")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    ACTION_IDS_FIELD_NUMBER: _ClassVar[int]
+    ACTION_EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    model: _serving_pb2.ModelRef
+    states: _tensor_pb2.Tensor
+    action_ids: _containers.RepeatedScalarFieldContainer[str]
+    action_embeddings: _tensor_pb2.Tensor
+    def __init__(self, model: _Optional[_Union[_serving_pb2.ModelRef, _Mapping]] = ..., states: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., action_ids: _Optional[_Iterable[str]] = ..., action_embeddings: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+
+class AttributeResponse(_message.Message):
+    __slots__ = ("gradients",)
+    GRADIENTS_FIELD_NUMBER: _ClassVar[int]
+    gradients: _tensor_pb2.Tensor
+    def __init__(self, gradients: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...

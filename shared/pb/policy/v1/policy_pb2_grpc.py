@@ -42,6 +42,11 @@ class PolicyServiceStub:
                 request_serializer=shared_dot_pb_dot_policy_dot_v1_dot_policy__pb2.DecideRequest.SerializeToString,
                 response_deserializer=shared_dot_pb_dot_policy_dot_v1_dot_policy__pb2.DecideResponse.FromString,
                 _registered_method=True)
+        self.Attribute = channel.unary_unary(
+                '/rewardloop.policy.v1.PolicyService/Attribute',
+                request_serializer=shared_dot_pb_dot_policy_dot_v1_dot_policy__pb2.AttributeRequest.SerializeToString,
+                response_deserializer=shared_dot_pb_dot_policy_dot_v1_dot_policy__pb2.AttributeResponse.FromString,
+                _registered_method=True)
 
 
 class PolicyServiceServicer:
@@ -56,6 +61,13 @@ class PolicyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Attribute(self, request, context):
+        """How the estimate of one action a row answers to the state: asked for where a decision is to be explained.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PolicyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -63,6 +75,11 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     servicer.Decide,
                     request_deserializer=shared_dot_pb_dot_policy_dot_v1_dot_policy__pb2.DecideRequest.FromString,
                     response_serializer=shared_dot_pb_dot_policy_dot_v1_dot_policy__pb2.DecideResponse.SerializeToString,
+            ),
+            'Attribute': grpc.unary_unary_rpc_method_handler(
+                    servicer.Attribute,
+                    request_deserializer=shared_dot_pb_dot_policy_dot_v1_dot_policy__pb2.AttributeRequest.FromString,
+                    response_serializer=shared_dot_pb_dot_policy_dot_v1_dot_policy__pb2.AttributeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -95,6 +112,33 @@ class PolicyService:
             '/rewardloop.policy.v1.PolicyService/Decide',
             shared_dot_pb_dot_policy_dot_v1_dot_policy__pb2.DecideRequest.SerializeToString,
             shared_dot_pb_dot_policy_dot_v1_dot_policy__pb2.DecideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Attribute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rewardloop.policy.v1.PolicyService/Attribute',
+            shared_dot_pb_dot_policy_dot_v1_dot_policy__pb2.AttributeRequest.SerializeToString,
+            shared_dot_pb_dot_policy_dot_v1_dot_policy__pb2.AttributeResponse.FromString,
             options,
             channel_credentials,
             insecure,

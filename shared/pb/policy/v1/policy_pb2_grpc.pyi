@@ -37,6 +37,8 @@ class PolicyServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PolicyServiceAsyncStub: ...
     Decide: _grpc.UnaryUnaryMultiCallable[_policy_pb2.DecideRequest, _policy_pb2.DecideResponse]
+    Attribute: _grpc.UnaryUnaryMultiCallable[_policy_pb2.AttributeRequest, _policy_pb2.AttributeResponse]
+    """How the estimate of one action a row answers to the state: asked for where a decision is to be explained."""
 
 @_typing.type_check_only
 class PolicyServiceAsyncStub(PolicyServiceStub):
@@ -47,6 +49,8 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Decide: _aio.UnaryUnaryMultiCallable[_policy_pb2.DecideRequest, _policy_pb2.DecideResponse]  # type: ignore[assignment]
+    Attribute: _aio.UnaryUnaryMultiCallable[_policy_pb2.AttributeRequest, _policy_pb2.AttributeResponse]  # type: ignore[assignment]
+    """How the estimate of one action a row answers to the state: asked for where a decision is to be explained."""
 
 class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
     """A state and its candidate actions become scores, a distribution, and one action drawn from that very distribution.
@@ -60,5 +64,13 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_pb2.DecideRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_pb2.DecideResponse, _abc.Awaitable[_policy_pb2.DecideResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Attribute(
+        self,
+        request: _policy_pb2.AttributeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_pb2.AttributeResponse, _abc.Awaitable[_policy_pb2.AttributeResponse]]:
+        """How the estimate of one action a row answers to the state: asked for where a decision is to be explained."""
 
 def add_PolicyServiceServicer_to_server(servicer: PolicyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -95,7 +95,31 @@ class FakeGateway:
             "reward": earned(ends) if ends else None,
             "reward_by_version": [earned(of) | {"model_version": name} for name, of in versions],
             "reward_curve": [bucket(last) for last in ends],
+            **self.report(),
             "warnings": [],
+        }
+
+    def report(self) -> Json:
+        """What the trainer found out, once there were experiences enough."""
+        names = ("reported", "modality_importance", "modality_correlation")
+        if self.experiences < PER_VERSION:
+            return dict.fromkeys(names) | {"modality_correlation_history": [], "fairness": {}}
+        about = {"model_version": str(self.champion), "sequence": self.experiences, "computed_at": START.isoformat()}
+        shares, rises, missing = {"digit": 0.6, "question": 0.35, "visitor": 0.05}, (0.21, 0.09, -0.001), (0, 0, 0.5)
+        figures = {
+            name: {"share": share, "loss_rise": rise, "missing_rate": rate}
+            for (name, share), rise, rate in zip(shares.items(), rises, missing, strict=True)
+        }
+        correlations = {
+            name: {"correlation": share / 2, "permuted": 0.01, "by_action": {}} for name, share in shares.items()
+        }
+        state = {"correlation": 0.47, "permuted": -0.012, "by_action": {"yes": 0.5, "no": None}}
+        return {
+            "reported": about | {"experiences": min(1000, self.experiences)},
+            "modality_importance": {"loss": 0.08, "modalities": figures},
+            "modality_correlation": {"state": state, "modalities": correlations},
+            "modality_correlation_history": [about | {"correlation": 0.47, "permuted": -0.012}],
+            "fairness": {},
         }
 
     def decision(self, number: int) -> Json:

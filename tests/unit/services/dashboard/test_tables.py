@@ -4,6 +4,7 @@ from services.dashboard.answers import (
     DecisionSummary,
     Loop,
     ModelVersion,
+    Statistics,
     StoredFeedback,
     TrainingRun,
     VersionReward,
@@ -102,3 +103,24 @@ def test_every_column_has_its_member_in_every_row() -> None:
         assert len({row["key"] for row in rows}) == len(rows)
         for column in columns:
             assert all({column.name, column.mark or column.name} <= row.keys() for row in rows)
+
+
+def test_modalities_carry_their_importance_once_there_is_a_report() -> None:
+    rows = tables.modality_rows(Statistics.model_validate(FAKE.statistics()))
+    assert [only(row, "modality", "importance", "share") for row in rows][:2] == [
+        ("digit", "60 %", "60.0%"),
+        ("question", "35 %", "35.0%"),
+    ]
+    assert only(rows[2], "loss_rise", "correlation", "missing") == ("+0.00", "+0.03", "50 %")
+    assert tables.modality_rows(Statistics.model_validate(FakeGateway(experiences=60).statistics())) == []
+
+
+def test_a_modality_without_figures_is_shown_without() -> None:
+    told = FAKE.statistics() | {
+        "modality_importance": {
+            "loss": None,
+            "modalities": {"digit": {"share": None, "loss_rise": None, "missing_rate": 0}},
+        }
+    }
+    (row,) = tables.modality_rows(Statistics.model_validate(told))
+    assert only(row, "importance", "share", "loss_rise") == ("—", "0.0%", "—")

@@ -3,7 +3,8 @@ from datetime import UTC, datetime
 import pytest
 
 from services.dashboard import wording
-from services.dashboard.answers import ModelVersion, Range, RewardBucket, RewardEstimate, TrainingRun
+from services.dashboard.answers import ModelVersion, Range, RewardBucket, RewardEstimate, Statistics, TrainingRun
+from tests.unit.services.dashboard.fake_gateway import FakeGateway
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 UNIT = (0.0, 1.0)
@@ -154,3 +155,8 @@ def test_run_outcome_is_one_line(changes: dict[str, object], text: str) -> None:
 @pytest.mark.parametrize(("number", "text"), [(12, "12 bytes"), (2048, "2.0 KiB"), (3 * 1024**2, "3.0 MiB")])
 def test_size(number: int, text: str) -> None:
     assert wording.size(number) == text
+
+
+def test_whether_actions_follow_the_state_is_told_once_there_is_a_report() -> None:
+    told = [wording.follows(Statistics.model_validate(FakeGateway(experiences=n).statistics())) for n in (60, 700)]
+    assert told == ["", "Actions follow the state with a correlation of +0.47; shuffled ones with -0.01."]

@@ -6,13 +6,13 @@ from typing import cast
 import grpc
 import numpy as np
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete
 
-from services.feedback.feeding import BATCH, Feeder
+from services.feedback.feeding import BATCH, UNTOLD, Feeder
 from services.feedback.repository import versions_behind
 from shared import wire
 from shared.db.engine import open_engine, read_session, upgrade, write_session
-from shared.db.tables import DecisionRow, ExperienceRow, LoopRow
+from shared.db.tables import DecisionRow, ExperienceRow, LoopRow, ModelAliasRow, ModelVersionRow
 from shared.domain import Action, Decision, Experience
 from shared.events import EXPERIENCES, event_from_record
 from shared.loop_settings import LoopSettings
@@ -86,6 +86,11 @@ class Fed:
             loop = session.get(LoopRow, (TENANT, LOOP))
             assert loop is not None
             loop.last_sequence = self.sequence
+
+    def positions(self) -> list[int]:
+        """Of the versions that the database does not know to have all."""
+        with read_session(self.engine) as session:
+            return [behind.fed_sequence for behind in versions_behind(session)]
 
     def told(self) -> list[Experience]:
         events = [event_from_record(record) for record in self.log.records[EXPERIENCES]]
@@ -163,6 +168,37 @@ def test_what_a_version_decided_itself_is_in_the_log_already(fed: Fed) -> None:
     fed.join("one", version=1)
     assert fed.feeder.step() is True
     assert fed.told() == []
+    assert fed.feeder.step() is False
+
+
+def test_where_nothing_is_fed_the_position_is_committed_now_and_then_only(fed: Fed) -> None:
+    register(fed.engine, fed.store, LISTED, 1)
+    fed.join(*["x"] * (UNTOLD - 1), version=1)
+    assert fed.feeder.step() is True
+    assert fed.positions() == [0]
+    fed.join("x", version=1)
+    assert fed.feeder.step() is True
+    assert fed.positions() == []
+    fed.join("x", version=1)
+    fed.join("other", version=None)
+    fed.join("x", version=1)
+    assert fed.feeder.step() is True
+    assert fed.positions() == []
+    assert [(one.sequence, one.model_version) for one in fed.told()] == [(UNTOLD + 2, 1)]
+
+
+def test_a_loop_made_anew_is_fed_from_its_beginning(fed: Fed) -> None:
+    register(fed.engine, fed.store, LISTED, 1)
+    fed.join("x", "x", version=1)
+    fed.feeder.step()
+    with write_session(fed.engine) as session:
+        for table in (DecisionRow, ExperienceRow, ModelVersionRow, ModelAliasRow):
+            session.execute(delete(table))
+    fed.sequence = 0
+    fed.join("anew")
+    register(fed.engine, fed.store, FEATURED, 1)
+    fed.feeder.step()
+    assert [one.sequence for one in fed.told()] == [1]
 
 
 def test_a_new_champion_gets_what_lies_beyond_its_statistics(fed: Fed) -> None:
@@ -204,8 +240,7 @@ def test_nothing_is_passed_over_while_encoding_is_away(fed: Fed) -> None:
     fed.services.away = True
     with pytest.raises(grpc.RpcError):
         fed.feeder.step()
-    with read_session(fed.engine) as session:
-        assert [behind.fed_sequence for behind in versions_behind(session)] == [0]
+    assert fed.positions() == [0]
     fed.services.away = False
     fed.feeder.step()
     assert [one.sequence for one in fed.told()] == [1]

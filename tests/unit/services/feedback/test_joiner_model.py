@@ -140,7 +140,7 @@ class Model:
 
     def close_if_complete(self, key: str) -> None:
         came = self.in_time(key)
-        if self.closes_early and key in self.ends and set(self.metrics) <= {one.metric for one in came}:
+        if self.closes_early and key in self.ends and set(self.metrics) <= {one.metric for one in counted(came)}:
             activation = self.activations.get(key)
             start = self.decisions[key].decided_at if activation is None else activation.activated_at
             self.close(key, max(start, came[-1].received_at), "feedback")
@@ -148,10 +148,10 @@ class Model:
     def close(self, key: str, closed_at: int, closed_by: str) -> None:
         del self.ends[key]
         made, activation = self.decisions[key], self.activations.get(key)
-        came = [one for one in self.in_time(key) if one.metric in self.metrics]
+        came = [one for one in counted(self.in_time(key)) if one.metric in self.metrics]
         reward = 0.0 if came else -1.0
         for metric, weight in self.metrics.items():
-            values = [one.value if isinstance(one.value, float) else 0.0 for one in came if one.metric == metric]
+            values = [float(one.value) for one in came if one.metric == metric]
             reward += weight * AGGREGATIONS[self.aggregation](values) if values else 0.0
         served = made.action_id if activation is None else activation.served_action_id or made.action_id
         propensity = made.probability if served == made.action_id else None
@@ -175,6 +175,11 @@ class Model:
             "experiences": self.experiences,
             "counts": dict(counts),
         }
+
+
+def counted(feedback: list[Feedback]) -> list[Feedback]:
+    """These loops' metrics have no scorer: they take numbers only."""
+    return [one for one in feedback if not isinstance(one.value, str)]
 
 
 def tables(bench: Bench) -> dict[str, Any]:

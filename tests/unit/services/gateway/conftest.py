@@ -4,6 +4,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from shared.db.engine import open_engine, upgrade
 from tests.unit.services.gateway.fakes import Gateway, ManualClock, MemoryLog, start_gateway
 
-LOOP = {
+LOOP: dict[str, Any] = {
     "modalities": {
         "photo": {"kind": "image"},
         "title": {"kind": "text"},
@@ -21,7 +22,14 @@ LOOP = {
         "vector": {"kind": "embedding", "dimension": 3},
     },
     "actions": [{"id": "a"}, {"id": "b"}, {"id": "c"}],
-    "reward": {"metrics": {"click": {"weight": 1.0}, "dwell": {"weight": 0.5}}},
+    "reward": {
+        "metrics": {
+            "click": {"weight": 1.0},
+            "dwell": {"weight": 0.5, "modality": "photo"},
+            "caption": {"scorer": {"kind": "captioning"}},
+        },
+        "range": [0, 1],
+    },
 }
 
 

@@ -95,8 +95,10 @@ class FakeModels:
         self.unloaded: set[ModelRef] = set()
         self.refused: dict[str, str] = {}
         self.not_finite = False
+        self.unexplained: set[Stage] = set()
         self.batches: list[tuple[Stage, ModelRef, int]] = []
         self.encoded_actions = 0
+        self.attributed: list[int] = []
 
     def rpcs(self) -> Rpcs:
         return Rpcs(
@@ -104,6 +106,8 @@ class FakeModels:
             encode=self._call("encoding", self._encode),
             fuse=self._call("fusion", self._fuse),
             decide=self._call("policy", self._decide),
+            attribute_to_state=self._call("policy", self._attribute_to_state),
+            attribute_to_modalities=self._call("fusion", self._attribute_to_modalities),
         )
 
     def load(self, ref: ModelRef) -> None:
@@ -180,6 +184,21 @@ class FakeModels:
             variances=variances_N,
             outcome_variances=outcomes_N,
         )
+
+    def _attribute_to_state(self, request: policy_pb2.AttributeRequest, _: ModelRef) -> policy_pb2.AttributeResponse:
+        if "policy" in self.unexplained:
+            raise error(grpc.StatusCode.INTERNAL)
+        return policy_pb2.AttributeResponse(gradients=request.states)
+
+    def _attribute_to_modalities(
+        self, request: fusion_pb2.AttributeRequest, _: ModelRef
+    ) -> fusion_pb2.AttributeResponse:
+        """A modality's share grows with its place; NaN where it is to fail."""
+        self.attributed.append(request.embeddings.shape[0])
+        present = wire.tensor_from_pb(request.present, "bool", 2)
+        shares = present * np.arange(1.0, present.shape[1] + 1)
+        shares /= np.maximum(1.0, shares.sum(1, keepdims=True)) if "fusion" not in self.unexplained else np.nan
+        return fusion_pb2.AttributeResponse(shares=wire.tensor_to_pb(shares))
 
 
 def error(code: grpc.StatusCode) -> grpc.aio.AioRpcError:

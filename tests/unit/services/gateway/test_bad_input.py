@@ -121,7 +121,7 @@ DECISIONS = {
     "text for flag": ({"deferred": "yes"}, "invalid-field", "deferred"),
     "not an object": ([1], "invalid-field", None),
     "nothing": (None, "invalid-field", None),
-    "explain": ({"explain": True}, "invalid-field", "explain"),
+    "text for explain": ({"explain": "yes"}, "invalid-field", "explain"),
 }
 
 
@@ -209,7 +209,14 @@ async def test_media_that_lies_is_refused(http: httpx.AsyncClient) -> None:
 FEEDBACKS = {
     "unknown metric": ({"metric": "likes"}, "unknown-metric", "metric"),
     "no metric": ({"metric": None}, "invalid-field", "metric"),
-    "text": ({"value": "lovely"}, "invalid-field", "value"),
+    "text for a number": ({"value": "lovely"}, "invalid-field", "value"),
+    "number for a text": ({"metric": "caption"}, "invalid-field", "value"),
+    "flag for a text": ({"metric": "caption", "value": True}, "invalid-field", "value"),
+    "empty text": ({"metric": "caption", "value": ""}, "invalid-field", "value"),
+    "no words": ({"metric": "caption", "value": "?!"}, "invalid-field", "value"),
+    "NUL": ({"metric": "caption", "value": "a\0b"}, "invalid-field", "value"),
+    "long text": ({"metric": "caption", "value": "x" * 4097}, "invalid-field", "value"),
+    "a list": ({"value": ["lovely"]}, "invalid-field", "value"),
     "null": ({"value": None}, "invalid-field", "value"),
     "out of range": ({"value": 1e300}, "invalid-field", "value"),
     "unsafe id": ({"feedback_id": "a b"}, "invalid-field", "feedback_id"),
@@ -236,6 +243,10 @@ async def test_a_list_of_feedback_has_1_to_1000_events(http: httpx.AsyncClient, 
     assert_problem(await http.post(FEEDBACK, json=body), 422, "invalid-field", None)
 
 
+def judged(metric: dict[str, object]) -> dict[str, object]:
+    return {"modalities": {"x": {"kind": "text"}}, "reward": {"metrics": {"m": metric}}}
+
+
 LOOPS = {
     "no modalities": ({}, "modalities"),
     "unknown kind": ({"modalities": {"x": {"kind": "smell"}}}, "modalities.x.kind"),
@@ -244,6 +255,10 @@ LOOPS = {
     "negative floor": ({"modalities": {"x": {"kind": "text"}}, "exploration": {"floor": -1}}, "exploration.floor"),
     "range": ({"modalities": {"x": {"kind": "text"}}, "reward": {"range": [1, 0]}}, "reward"),
     "unknown field": ({"modalities": {"x": {"kind": "text"}}, "colour": 1}, "colour"),
+    "metric of no modality": (judged({"modality": "y"}), "reward.metrics.m.modality"),
+    "unknown scorer": (judged({"scorer": {"kind": "taste"}}), "reward.metrics.m.scorer.kind"),
+    "negative weight": (judged({"scorer": {"kind": "captioning", "beta": -1}}), "reward.metrics.m.scorer.beta"),
+    "scores nothing": (judged({"scorer": {"kind": "captioning", "alpha": 0, "beta": 0, "gamma": 0}}), "reward"),
 }
 
 

@@ -28,6 +28,13 @@ async def test_an_event_is_durable_before_it_is_accepted(gateway: Gateway, http:
     assert START < event.received_at <= gateway.clock.now
 
 
+async def test_a_text_is_taken_by_a_metric_with_a_scorer(gateway: Gateway, http: httpx.AsyncClient) -> None:
+    body = {"decision_id": "d-1", "feedback_id": "f-1", "metric": "caption", "value": "A red shoe."}
+    assert (await http.post(URL, json=body)).status_code == 202
+    (event,) = events(gateway)
+    assert event == Feedback("default", "shoes", "f-1", "d-1", "caption", "A red shoe.", event.received_at)
+
+
 async def test_a_list_is_one_append(gateway: Gateway, http: httpx.AsyncClient) -> None:
     body = [{"decision_id": f"d-{index}", "metric": "click", "value": index % 2 == 0} for index in range(1000)]
     answer = (await http.post(URL, json=body)).raise_for_status().json()

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 import httpx
+import pytest
 from kombu.exceptions import OperationalError
 from sqlalchemy import select
 
 from shared.db.engine import read_session
-from shared.db.tables import Base, LoopRow
+from shared.db.tables import Base, LoopRow, RestatementRow
 from shared.domain import RunRef
 from tests.unit.services.gateway.conftest import LOOP
 from tests.unit.services.gateway.fakes import Gateway
@@ -45,6 +46,25 @@ async def test_only_a_change_is_a_new_revision(gateway: Gateway, http: httpx.Asy
     await http.post("/v1/loops/shoes/decisions", json={})
     (decided,) = gateway.log.events("rewardloop.decisions")
     assert decided.settings_revision == 2  # type: ignore[union-attr] # a Decision
+
+
+@pytest.mark.parametrize(
+    ("change", "asks"),
+    [
+        ({"default_reward": 1}, True),
+        ({"reward_aggregation": "sum"}, True),
+        ({"reward": {"metrics": {"click": {"weight": 2}}, "range": [0, 1]}}, True),
+        ({"reward": LOOP["reward"] | {"range": [0, 5]}}, False),
+        ({"reward_wait_time": "PT1M"}, False),
+    ],
+)
+async def test_only_another_definition_of_the_reward_asks_for_a_restatement(
+    gateway: Gateway, http: httpx.AsyncClient, change: dict[str, object], asks: bool
+) -> None:
+    (await http.put("/v1/loops/shoes", json=LOOP | change)).raise_for_status()
+    with read_session(gateway.ports.engine) as session:
+        rows = session.scalars(select(RestatementRow)).all()
+        assert [(row.loop_id, row.settings_revision, row.done_sequence) for row in rows] == [("shoes", 2, 0)] * asks
 
 
 async def test_the_trainer_may_be_away(make_gateway: Callable[..., Gateway]) -> None:

@@ -84,6 +84,35 @@ async def test_a_decision_is_read_with_all_that_came_of_it(http: httpx.AsyncClie
     assert (earlier["reward"], earlier["feedback"], earlier["model_version"]) == (None, [], None)
 
 
+async def test_an_open_window_shows_what_has_come_and_what_it_comes_to(
+    gateway: Gateway, http: httpx.AsyncClient
+) -> None:
+    for decision_id, context in (("bare", {"title": "x"}), ("whole", {"photo": {"data": as_base64(png())}})):
+        body = {"decision_id": decision_id, "context": context}
+        (await http.post(f"{URL}/decisions", json=body)).raise_for_status()
+    join(gateway)
+    with write_session(gateway.ports.engine) as session:
+        for decision_id in ("bare", "whole"):
+            for number, (metric, value, late) in enumerate([("dwell", 4.0, False), ("click", 1.0, True)]):
+                session.add(
+                    FeedbackRow(
+                        tenant="default",
+                        loop_id="shoes",
+                        feedback_id=f"{decision_id}-{number}",
+                        decision_id=decision_id,
+                        metric=metric,
+                        number=value,
+                        received_at=START,
+                        late=late,
+                    )
+                )
+    seen = (await http.get(f"{URL}/decisions/whole")).raise_for_status().json()
+    assert [(event["metric"], event["late"]) for event in seen["feedback"]] == [("dwell", False), ("click", True)]
+    assert (seen["reward"], seen["sequence"]) == (2.0, None)
+    # There was no photo that its dwell time could be about.
+    assert (await http.get(f"{URL}/decisions/bare")).raise_for_status().json()["reward"] is None
+
+
 async def test_decisions_are_listed_part_by_part_newest_first(http: httpx.AsyncClient, decided: list[str]) -> None:
     seen: list[str] = []
     cursor = None

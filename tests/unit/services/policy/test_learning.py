@@ -116,6 +116,28 @@ def test_order_and_repeats_in_the_log_do_not_matter(served: Served) -> None:
     assert_allclose(expected_rewards(served.policy(heads)), expected_rewards(served.policy(in_order)), atol=1e-9)
 
 
+@pytest.mark.parametrize("settings", [LISTED, FEATURED], ids=["listed", "featured"])
+def test_a_restated_reward_is_learned_as_if_it_had_come_at_first(tmp_path: Path, settings: LoopSettings) -> None:
+    rows = experiences(40, embedding=settings is FEATURED)
+    others = [replace(one, reward=0.25 + one.reward / 2) for one in rows]
+    restated = [
+        replace(other, sequence=40 + one.sequence, restates_sequence=one.sequence, previous_reward=one.reward)
+        for one, other in zip(rows, others, strict=True)
+    ]
+    policies = []
+    for folder, told in (("restated", [*rows, *restated]), ("at first", others)):
+        served = Served(tmp_path / folder, settings)
+        heads = served.heads()
+        served.tell(told)
+        heads.step()
+        assert served.sequence(heads) == len(told)
+        policies.append(served.policy(heads))
+    after, as_if = (policy._statistics.tensors() for policy in policies)
+    assert after.keys() == as_if.keys()
+    for name, tensor in after.items():
+        assert_allclose(tensor, as_if[name], atol=1e-12)
+
+
 def test_a_gap_is_waited_for(served: Served) -> None:
     heads, rows = served.heads(), experiences(3)
     served.tell([rows[0], rows[2]])

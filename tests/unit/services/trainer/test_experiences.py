@@ -50,6 +50,22 @@ def with_context(payload: bytes, context: Context) -> bytes:
     return message.SerializeToString()
 
 
+def test_a_restated_decision_counts_once_by_its_newest_revision_in_its_old_place(workplace: Workplace) -> None:
+    bandit.add_loop(workplace.engine, bandit.settings())
+    bandit.add_experiences(workplace.engine, 5)
+    with write_session(workplace.engine) as session:
+        first = session.query(ExperienceRow).filter_by(sequence=2).one()
+        for revision, reward in ((2, 7.0), (3, 9.0)):
+            columns = {column.name: getattr(first, column.name) for column in ExperienceRow.__table__.columns}
+            restated = {"sequence": 4 + revision, "revision": revision, "superseded": revision == 2}
+            session.add(ExperienceRow(**columns | restated | {"reward": reward, "restates_sequence": 2}))
+        first.superseded = True
+    replay, loop = Replay(workplace.engine, decode_all, workplace.artifacts.get), bandit.read_loop_of(workplace.engine)
+    rows = [one.row for one in replay.read(loop, 1000, lambda: None)]
+    assert [(row.first_sequence, row.sequence) for row in rows] == [(1, 1), (2, 7), (3, 3), (4, 4), (5, 5)]
+    assert rows[1].reward == 9.0
+
+
 def test_pictures_are_found_inline_and_in_the_store_and_decoded_once(photos: Workplace) -> None:
     decoder = CountingDecoder()
     replay, loop = Replay(photos.engine, decoder, photos.artifacts.get), bandit.read_loop_of(photos.engine)

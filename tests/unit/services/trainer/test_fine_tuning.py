@@ -32,7 +32,7 @@ def experiences(count: int, actions: tuple[str, ...] = bandit.ACTIONS, scale: fl
         place = generator.normal(size=bandit.DIMENSION).astype(np.float32)
         action = actions[int(generator.integers(len(actions)))]
         reward = scale * float((place[0] > 0) == (action == "left"))
-        row = JoinedRow(sequence, str(sequence), action, 0.5, reward)
+        row = JoinedRow(sequence, sequence, str(sequence), action, 0.5, reward)
         features: Row = {"place": embedding_features(place, bandit.DIMENSION)}
         made.append(PreparedExperience(row, features, action_features(Action(action))))
     return made

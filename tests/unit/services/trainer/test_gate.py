@@ -25,7 +25,7 @@ def rows(count: int, logging: list[float] = EVEN, seed: int = 0) -> list[HeldOut
 
 
 def _row(taken: int, reward: float, logging: Doubles) -> HeldOutRow:
-    joined = JoinedRow(1, "decision", ACTIONS[taken].id, float(logging[taken]), reward)
+    joined = JoinedRow(1, 1, "decision", ACTIONS[taken].id, float(logging[taken]), reward)
     return HeldOutRow(PreparedExperience(joined, {}, BAGS[taken]), ACTIONS, BAGS, [], taken, logging, reward)
 
 

@@ -18,7 +18,9 @@ from shared.functional.exploration import (
     draw_action,
     epsilon_greedy_probabilities,
     sample_action,
+    square_cb_probabilities,
     thompson_probabilities,
+    upper_confidence_probabilities,
     with_floor,
 )
 
@@ -236,10 +238,45 @@ def test_sample_is_a_draw_with_the_generators_numbers() -> None:
     assert action.tolist() == draw_action(p, u).tolist()
 
 
+# Upper confidence bound and SquareCB
+
+
+def test_upper_confidence_by_hand() -> None:
+    mean, variance = row(0.5, 0.4, 0.3), row(0.0, 0.04, 0.09)
+    assert upper_confidence_probabilities(mean, variance, 0.0).tolist() == [[1.0, 0.0, 0.0]]
+    assert upper_confidence_probabilities(mean, variance, 0.8).tolist() == [[0.0, 1.0, 0.0]]
+    assert upper_confidence_probabilities(mean, variance, 2.0).tolist() == [[0.0, 0.0, 1.0]]
+    assert upper_confidence_probabilities(mean, variance, 2.0, torch.tensor([[True, True, False]]))[0, 1] == 1.0
+
+
+@given(SCORES, VARIANCES, MASKS)
+def test_the_bound_of_linucb_is_the_greatest_among_the_drawn(mean: Tensor, variance: Tensor, mask: Tensor) -> None:
+    found = upper_confidence_probabilities(mean, variance, 1.5, mask).numpy()
+    bound = np.where(mask, mean.numpy() + 1.5 * np.sqrt(variance.numpy()), -np.inf)
+    best = (bound == bound.max(-1, keepdims=True)) & mask.numpy()
+    np.testing.assert_allclose(found, best / best.sum(-1, keepdims=True).clip(1))
+
+
+def test_square_cb_by_hand() -> None:
+    found = square_cb_probabilities(row(1.0, 0.5, 0.0, 0.9), 10.0)
+    rest = [1 / (4 + 5), 1 / (4 + 10), 1 / (4 + 1)]
+    assert found.tolist() == [pytest.approx([1 - sum(rest), *rest])]
+    tied = square_cb_probabilities(row(1.0, 1.0, 0.0), 3.0, torch.tensor([[True, True, True]]))
+    assert tied.tolist() == [pytest.approx([5 / 12, 5 / 12, 1 / 6])]
+
+
+@given(SCORES, MASKS)
+def test_square_cb_limits(q: Tensor, mask: Tensor) -> None:
+    uniform = mask.double() / mask.sum(-1, keepdim=True).clamp(min=1)
+    torch.testing.assert_close(square_cb_probabilities(q, 0.0, mask), uniform)
+    greedy = epsilon_greedy_probabilities(q, 0.0, mask)
+    torch.testing.assert_close(square_cb_probabilities(q, 1e12, mask), greedy, atol=1e-9, rtol=0)
+
+
 # All of them
 
 
-@pytest.mark.parametrize("explore", [epsilon_greedy_probabilities, boltzmann_probabilities])
+@pytest.mark.parametrize("explore", [epsilon_greedy_probabilities, boltzmann_probabilities, square_cb_probabilities])
 @given(q=SCORES, mask=MASKS, order=ORDERS, amount=st.sampled_from([0.0, 1e-3, 0.3, 1.0]))
 def test_what_is_forbidden_never_matters(
     explore: Callable[[Tensor, float, Tensor], Tensor], q: Tensor, mask: Tensor, order: list[int], amount: float
@@ -257,6 +294,8 @@ def test_all_is_float64_whatever_comes_in() -> None:
         epsilon_greedy_probabilities(q, 0.1),
         boltzmann_probabilities(q, 0.1),
         thompson_probabilities(q, q),
+        upper_confidence_probabilities(q, q, 1.0),
+        square_cb_probabilities(q, 1.0),
         with_floor(q, 0.1),
         sample_action(q, torch.Generator())[1],
     ):

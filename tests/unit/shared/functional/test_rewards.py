@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nltk.translate.bleu_score import corpus_bleu
+from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu, sentence_bleu
 
 from shared.functional.rewards import bleu, captioning_reward, detail, length, multimodal_reward, words
 
@@ -39,6 +39,13 @@ def test_corpus_bleu_over_our_words_is_the_published_one(shared_data: Path) -> N
     references = [[words(text) for text in corpus["references"][image]] for image in corpus["candidates"]]
     orders = [(1.0,), (0.5,) * 2, (1 / 3,) * 3, (0.25,) * 4]
     assert corpus_bleu(references, candidates, orders) == pytest.approx([0.5797, 0.4046, 0.2787, 0.1909], abs=5e-5)
+
+
+@given(CAPTIONS, REFERENCES)
+def test_bleu_is_nltks_smoothed_sentence_bleu(caption: str, references: list[str]) -> None:
+    tokens, smoothing = [words(one) for one in references], SmoothingFunction().method2
+    expected = sentence_bleu(tokens, words(caption), smoothing_function=smoothing, auto_reweigh=True)
+    assert bleu(caption, references) == pytest.approx(expected)
 
 
 def test_bleu_by_hand() -> None:
@@ -108,7 +115,7 @@ def test_words_are_lower_case_without_punctuation() -> None:
 
 def test_rewards_need_no_torch_and_warn_of_nothing() -> None:
     program = (
-        "import sys; from shared.functional import rewards; assert 'nltk' not in sys.modules; "
+        "import sys; from shared.functional import rewards; assert 'sacrebleu' not in sys.modules; "
         "rewards.captioning_reward('a dog runs', ['a cat'], 1.0, 1.0, 1.0); assert 'torch' not in sys.modules"
     )
     finished = subprocess.run(

@@ -63,6 +63,16 @@ def test_sums_do_not_depend_on_the_order_or_the_portions() -> None:
         torch.testing.assert_close(tensor, apart.tensors()[name])
 
 
+def test_corrected_rewards_are_those_of_the_same_experiences_with_other_rewards() -> None:
+    columns = [torch.from_numpy(column) for column in (PHI, CHOSEN, REWARDS, WEIGHTS)]
+    features, slots, rewards, weights = columns
+    empty = HeadStatistics.empty(SLOTS, FEATURES)
+    corrected = empty.add(*columns).correct(features, slots, 3 - rewards, rewards, weights)
+    expected = empty.add(features, slots, 3 - rewards, weights)
+    for name, tensor in corrected.tensors().items():
+        torch.testing.assert_close(tensor, expected.tensors()[name])
+
+
 def test_without_experience_known_and_unknown_actions_are_alike() -> None:
     belief = posterior(HeadStatistics.empty(SLOTS, FEATURES), torch.zeros(SLOTS, FEATURES + 1, dtype=torch.float64))
     mean, variance = belief.scores(QUERY)

@@ -8,6 +8,7 @@ from shared.networks.parts import build_q_network, empty_statistics
 from shared.networks.policy import Candidates, CandidateScores, Policy, distribution
 from tests.unit.shared.networks.conftest import architecture_of
 
+STRATEGIES = ["thompson", "ucb", "squarecb", "epsilon_greedy", "boltzmann"]
 ROWS = [["a", "b", "c"], ["c"], ["b", "new", "a", "newer"]]
 STATE = architecture_of().state_width
 ENCODED = architecture_of().encoded_width
@@ -62,7 +63,7 @@ def test_unknown_actions_are_alike_and_less_certain_than_known_ones() -> None:
 
 
 @pytest.mark.parametrize("features", [False, True])
-@pytest.mark.parametrize("strategy", ["thompson", "epsilon_greedy", "boltzmann"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_without_experience_the_distribution_is_uniform_over_the_allowed(features: bool, strategy: str) -> None:
     drawn_from = candidates(excluded=((1,), (), (0, 3)))
     scores = policy(features=features, experienced=False).score(STATES, drawn_from, ACTIONS if features else None)
@@ -72,7 +73,7 @@ def test_without_experience_the_distribution_is_uniform_over_the_allowed(feature
     torch.testing.assert_close(probabilities, expected, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("strategy", ["thompson", "epsilon_greedy", "boltzmann"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_prefers_what_is_better_and_keeps_the_floor(strategy: str) -> None:
     mean = torch.tensor([[0.2, 0.8, 0.5, 0.9]], dtype=torch.float64)
     scores = CandidateScores(mean, torch.full_like(mean, 0.01), torch.full_like(mean, 0.2))
@@ -95,11 +96,13 @@ def test_exploration_settings_change_the_distribution() -> None:
 
     assert best(strategy="epsilon_greedy", epsilon=0.3, floor=0) == pytest.approx(0.8)
     assert best(strategy="epsilon_greedy", epsilon=0.9, floor=0) == pytest.approx(0.4)
+    assert best(strategy="thompson", scale=0.1, floor=0) > best(strategy="thompson", scale=1.0, floor=0)
+    assert best(strategy="squarecb", gamma=1000) > best(strategy="squarecb", gamma=10)
     assert best(strategy="boltzmann", temperature=0.05) > best(strategy="boltzmann", temperature=1.0)
     assert best(strategy="thompson", floor=0.0) > best(strategy="thompson", floor=0.5)
 
 
-@pytest.mark.parametrize("strategy", ["thompson", "epsilon_greedy", "boltzmann"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_larger_rewards_with_their_range_give_the_same_distribution(strategy: str) -> None:
     standardised, allowed = policy().score(STATES, candidates(), None), candidates().allowed
     exploration = ExplorationSettings.model_validate({"strategy": strategy})

@@ -1,0 +1,33 @@
+"""Joined experiences with what was logged of their decisions, in order: the one read of relay and feeder."""
+
+from sqlalchemy import and_, select
+from sqlalchemy.orm import Session
+
+from services.feedback.windows import LoopKey
+from shared.db.decisions import experience_of
+from shared.db.tables import DecisionRow, ExperienceRow
+from shared.domain import Experience
+from shared.pb.events.v1 import events_pb2
+
+Joined = tuple[Experience, events_pb2.DecisionMade]
+
+
+def read_joined(
+    session: Session, loop: LoopKey, after: int, limit: int, *, not_decided_by: int | None = None
+) -> list[Joined]:
+    """A loop's oldest experiences beyond a sequence; those that a version decided itself may be left out."""
+    of = ExperienceRow
+    decision = and_(
+        DecisionRow.tenant == of.tenant, DecisionRow.loop_id == of.loop_id, DecisionRow.decision_id == of.decision_id
+    )
+    query = (
+        select(of, DecisionRow.payload)
+        .join(DecisionRow, decision)
+        .where(of.tenant == loop[0], of.loop_id == loop[1], of.sequence > after)
+        .order_by(of.sequence)
+        .limit(limit)
+    )
+    if not_decided_by is not None:
+        query = query.where(of.model_version.is_distinct_from(not_decided_by))
+    rows = session.execute(query)
+    return [(experience_of(row), events_pb2.DecisionMade.FromString(payload)) for row, payload in rows]

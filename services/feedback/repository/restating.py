@@ -1,0 +1,160 @@
+"""Revisions of experiences whose rewards were computed anew."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import and_, bindparam, delete, null, select, update
+from sqlalchemy.orm import Session
+
+from services.feedback.repository.writing import add_numbers, take_sequences
+from services.feedback.windows import LoopKey
+from shared import wire
+from shared.db.decisions import feedback_of
+from shared.db.dialects import table_of
+from shared.db.statistics import CountName
+from shared.db.tables import (
+    REWARD_CHUNK,
+    DecisionRow,
+    ExperienceRow,
+    FeedbackRow,
+    JoinerCountRow,
+    LoopRow,
+    RestatementRow,
+    RewardSumRow,
+)
+from shared.domain import Decision, Feedback
+from shared.pb.events.v1 import events_pb2
+
+RESTATED: CountName = "restated"
+
+
+@dataclass(frozen=True, slots=True)
+class Restatable:
+    """An experience that counts, with what its reward is computed from; the decision where the reward reads it."""
+
+    experience: ExperienceRow
+    feedback: list[Feedback]
+    decision: Decision | None
+    served_action_id: str | None
+
+
+def next_restatement(session: Session) -> LoopKey | None:
+    """A loop whose experiences are to be restated."""
+    row = session.scalar(select(RestatementRow).order_by(RestatementRow.tenant, RestatementRow.loop_id).limit(1))
+    return None if row is None else (row.tenant, row.loop_id)
+
+
+def read_restatement(session: Session, loop: LoopKey) -> RestatementRow | None:
+    """How far it has come; it goes up to the last experience that there is when it begins."""
+    row = session.get(RestatementRow, loop)
+    if row is not None and row.until_sequence is None:
+        row.until_sequence = session.get_one(LoopRow, loop).last_sequence
+    return row
+
+
+def read_restatable(session: Session, row: RestatementRow, limit: int, with_decisions: bool) -> list[Restatable]:
+    """The oldest experiences that a restatement has not come to."""
+    of = ExperienceRow
+    decision = and_(
+        DecisionRow.tenant == of.tenant, DecisionRow.loop_id == of.loop_id, DecisionRow.decision_id == of.decision_id
+    )
+    query = (
+        select(of, DecisionRow.served_action_id, DecisionRow.payload if with_decisions else null())
+        .join(DecisionRow, decision)
+        .where(of.tenant == row.tenant, of.loop_id == row.loop_id, ~of.superseded)
+        .where(of.sequence > row.done_sequence, of.sequence <= row.until_sequence)
+        .order_by(of.sequence)
+        .limit(limit)
+    )
+    found = session.execute(query).all()
+    feedback = _read_in_time(session, (row.tenant, row.loop_id), [experience.decision_id for experience, _, _ in found])
+    return [
+        Restatable(experience, feedback[experience.decision_id], _decision(payload), served)
+        for experience, served, payload in found
+    ]
+
+
+def set_restated(session: Session, row: RestatementRow, sequence: int | None) -> None:
+    """Notes how far it has come, None for its end; nothing where another change of the reward began it anew."""
+    table = table_of(RestatementRow)
+    same = (
+        table.c.tenant == row.tenant,
+        table.c.loop_id == row.loop_id,
+        table.c.settings_revision == row.settings_revision,
+    )
+    if sequence is None:
+        session.execute(delete(table).where(*same))
+    else:
+        session.execute(update(table).where(*same).values(done_sequence=sequence, until_sequence=row.until_sequence))
+
+
+def add_revisions(session: Session, loop: LoopKey, restated: Sequence[tuple[ExperienceRow, float]]) -> None:
+    """New revisions of experiences with other rewards, with sequences of their own; the sums are corrected."""
+    sequences = take_sequences(session, loop, len(restated))
+    session.add_all(_revision(row, reward, next(sequences)) for row, reward in restated)
+    for row, _ in restated:
+        row.superseded = True
+    session.flush()
+    sums = table_of(RewardSumRow)
+    keys = [column for column in sums.primary_key if column.name not in ("tenant", "loop_id")]
+    correction = (
+        update(sums)
+        .where(sums.c.tenant == loop[0], sums.c.loop_id == loop[1])
+        .where(*(column == bindparam(f"key_{column.name}") for column in keys))
+        .values(
+            reward_sum=sums.c.reward_sum + bindparam("change"),
+            reward_square_sum=sums.c.reward_square_sum + bindparam("square_change"),
+        )
+    )
+    session.connection().execute(correction, [_correction(row, reward) for row, reward in restated])
+    add_numbers(
+        session,
+        JoinerCountRow,
+        [{"tenant": loop[0], "loop_id": loop[1], "name": RESTATED, "count": len(restated)}],
+    )
+
+
+def _read_in_time(session: Session, loop: LoopKey, decision_ids: Sequence[str]) -> dict[str, list[Feedback]]:
+    of, found = FeedbackRow, defaultdict[str, list[Feedback]](list)
+    mine = (of.tenant == loop[0], of.loop_id == loop[1], of.decision_id.in_(decision_ids), ~of.late)
+    for row in session.scalars(select(of).where(*mine)):
+        found[row.decision_id].append(feedback_of(row))
+    return found
+
+
+def _decision(payload: bytes | None) -> Decision | None:
+    return None if payload is None else wire.decision_from_pb(events_pb2.DecisionMade.FromString(payload))
+
+
+def _revision(row: ExperienceRow, reward: float, sequence: int) -> ExperienceRow:
+    return ExperienceRow(
+        tenant=row.tenant,
+        loop_id=row.loop_id,
+        sequence=sequence,
+        decision_id=row.decision_id,
+        decided_at=row.decided_at,
+        closed_at=row.closed_at,
+        closed_by=row.closed_by,
+        action_id=row.action_id,
+        probability=row.probability,
+        reward=reward,
+        model_version=row.model_version,
+        revision=row.revision + 1,
+        restates_sequence=_first(row),
+        previous_reward=row.reward,
+    )
+
+
+def _correction(row: ExperienceRow, reward: float) -> dict[str, float]:
+    return {
+        "key_chunk": (_first(row) - 1) // REWARD_CHUNK,
+        "key_model_version": row.model_version or 0,
+        "change": reward - row.reward,
+        "square_change": reward * reward - row.reward * row.reward,
+    }
+
+
+def _first(row: ExperienceRow) -> int:
+    """The sequence of its decision's first experience."""
+    return row.sequence if row.restates_sequence is None else row.restates_sequence

@@ -1,0 +1,120 @@
+"""Reports of loops: what the champion makes of the newest experiences, kept so that statistics can tell it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+from sqlalchemy import Engine
+
+from services.trainer.candidates import load_networks
+from services.trainer.correlation import correlate
+from services.trainer.examples import Examples, examples_of
+from services.trainer.experiences import PreparedExperience, Replay
+from services.trainer.importance import importance_of, measure
+from shared.db.engine import read_session, write_session
+from shared.db.loops import read_loop
+from shared.db.reports import StoredReport, add_report, read_newest_report
+from shared.domain import Clock, Decision, ModelVersion
+from shared.loop_report import Fairness, LoopReport, ModalityCorrelation
+from shared.loop_settings import Loop
+from shared.registry.artifacts import ArtifactStore
+from shared.registry.manifest import Manifest
+from shared.registry.versions import read_champion
+
+log: Final = structlog.get_logger(__name__)
+
+# The newest of a loop that a report is about, and the fewest that make one.
+EXPERIENCES: Final = 1000
+LEAST_EXPERIENCES: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """Makes reports; blocks. Its replay is its own, so that a fine-tune's is not cut down to what a report reads."""
+
+    engine: Engine
+    artifacts: ArtifactStore
+    replay: Replay
+    clock: Clock
+
+    def report(self, tenant: str, loop_id: str) -> StoredReport | None:
+        """A loop's report, stored; None where there is no version, too little to tell, or nothing new.
+
+        Raises:
+            ArtifactError: the champion cannot be read.
+        """
+        with read_session(self.engine) as session:
+            loop = read_loop(session, tenant, loop_id)
+            champion = read_champion(session, tenant, loop_id)
+            newest = read_newest_report(session, tenant, loop_id)
+        if loop is None or champion is None:
+            return None
+        manifest = Manifest.model_validate_json(self.artifacts.get(champion.manifest_sha256))
+        # The champion reads contexts, and learned rewards, as its own settings say: the loop's may have changed since.
+        experiences = self.replay.read(replace(loop, settings=manifest.settings), EXPERIENCES, _nothing)
+        examples = examples_of(experiences, manifest.architecture, manifest.settings.reward.range)
+        if len(examples) < LEAST_EXPERIENCES:
+            return None
+        covered = champion.version, experiences[-1].row.sequence
+        if newest is not None and covered == (newest.model_version, newest.sequence):
+            return None
+        report = self._report(loop, champion, experiences, examples)
+        stored = StoredReport(tenant, loop_id, *covered, self.clock(), report)
+        with write_session(self.engine) as session:
+            # The loop may have been deleted meanwhile.
+            if read_loop(session, tenant, loop_id) is not None:
+                add_report(session, stored)
+        log.info("loop_reported", loop_id=loop_id, version=champion.version, sequence=stored.sequence)
+        return stored
+
+    def _report(
+        self, loop: Loop, champion: ModelVersion, experiences: Sequence[PreparedExperience], examples: Examples
+    ) -> LoopReport:
+        networks = load_networks(champion, self.artifacts)
+        measured = measure(networks, examples)
+        modalities = list(networks.architecture.modalities)
+        taken = [one.row.action_id for one in examples.experiences]
+        seed = loop.settings.learning.seed
+        return LoopReport(
+            experiences=len(examples),
+            modality_importance=importance_of(measured, modalities),
+            modality_correlation=ModalityCorrelation(
+                state=correlate(taken, measured.states, seed),
+                modalities={
+                    name: correlate(taken, embeddings_ND, seed)
+                    for name, embeddings_ND in zip(modalities, measured.embeddings.unbind(1), strict=True)
+                },
+            ),
+            fairness=self._fairness(loop, experiences),
+        )
+
+    def _fairness(self, loop: Loop, experiences: Sequence[PreparedExperience]) -> dict[str, Fairness]:
+        asked = loop.settings.fairness
+        if not asked.segments:
+            return {}
+        from services.trainer.fairness import fairness_of
+
+        decisions = self.replay.read_decisions(loop, experiences)
+        actions = [one.row.action_id for one in experiences]
+        rewards = [one.row.reward for one in experiences]
+        found = {}
+        for segment in asked.segments:
+            field = loop.settings.segment_field(segment)
+            assert field is not None
+            of = [segment_of(decisions[one.row.decision_id], *field) for one in experiences]
+            found[segment] = fairness_of(of, actions, rewards, asked.min_decisions)
+        return found
+
+
+def segment_of(decision: Decision, modality: str, field: str) -> str | None:
+    """The value of a tabular field as a segment's name; None where the context has none."""
+    table = decision.context.get(modality)
+    value = table.get(field) if isinstance(table, Mapping) else None
+    if value is None or isinstance(value, str):
+        return value
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
+
+
+def _nothing() -> None:
+    """A report holds no lease."""

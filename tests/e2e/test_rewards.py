@@ -1,0 +1,168 @@
+"""Equations 10 and 16 at work: what a loop's reward settings make of feedback, through the public API alone."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import httpx
+import numpy as np
+import pytest
+
+from examples import captions
+from shared.functional.rewards import bleu, captioning_reward, detail, length
+from tests.e2e import product
+from tests.e2e.conftest import Platform, until
+from tests.e2e.product import Answer
+
+RED = "a big red shoe on white"
+REFERENCES = ["a red shoe", "one shoe in red"]
+
+
+@pytest.fixture(scope="module")
+def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A client of the one platform that these tests share; each has a loop of its own."""
+    platform = Platform(tmp_path_factory.mktemp("rewards") / "state")
+    platform.start()
+    with platform.client() as http:
+        yield http
+    platform.stop()
+
+
+def put(http: httpx.Client, loop_id: str, **settings: object) -> None:
+    body = {"modalities": {"title": {"kind": "text"}, "rating": {"kind": "tabular"}}, "actions": [{"id": "a"}]}
+    http.put(f"/v1/loops/{loop_id}", json=body | settings, timeout=60).raise_for_status()
+
+
+def decide(http: httpx.Client, loop_id: str, context: dict[str, object]) -> str:
+    answer = http.post(f"/v1/loops/{loop_id}/decisions", json={"context": context})
+    return str(answer.raise_for_status().json()["decision_id"])
+
+
+def tell(http: httpx.Client, loop_id: str, decision_id: str, **values: float | str | Sequence[str]) -> None:
+    """Values by metric; a list is sent one after another."""
+    for metric, given in values.items():
+        for value in given if isinstance(given, list) else [given]:
+            event = {"decision_id": decision_id, "metric": metric, "value": value}
+            http.post(f"/v1/loops/{loop_id}/feedback", json=event).raise_for_status()
+
+
+def read(http: httpx.Client, loop_id: str, decision_id: str) -> Answer | None:
+    """None as long as the joiner has not read it."""
+    answer = http.get(f"/v1/loops/{loop_id}/decisions/{decision_id}")
+    return None if answer.status_code == httpx.codes.NOT_FOUND else answer.raise_for_status().json()
+
+
+def joined(http: httpx.Client, loop_id: str, decision_id: str) -> float:
+    """The reward once the window has closed."""
+
+    def is_closed() -> bool:
+        decision = read(http, loop_id, decision_id)
+        return decision is not None and decision["sequence"] is not None
+
+    until(is_closed, f"{decision_id} is an experience", 30)
+    return float((read(http, loop_id, decision_id) or {})["reward"])
+
+
+def test_the_weights_of_two_modalities_make_the_reward(http: httpx.Client) -> None:
+    both, bare = {"title": "Red shoe", "rating": {"stars": 4}}, {"title": "Red shoe"}
+    for words, stars in ((0.25, 0.5), (4.0, 2.0)):
+        metrics = {
+            "words": {"weight": words, "modality": "title"},
+            "stars": {"weight": stars, "modality": "rating"},
+        }
+        put(http, "modal", reward={"metrics": metrics, "range": [0, 10]}, close_on_first_feedback=True)
+        rewards = []
+        for context, read_words, seen_stars in ((both, 1, 0), (both, 0, 1), (both, 1, 1), (bare, 1, 1)):
+            decision_id = decide(http, "modal", context)
+            tell(http, "modal", decision_id, words=read_words, stars=seen_stars)
+            rewards.append(joined(http, "modal", decision_id))
+        # Without a rating there is nothing that its metric could judge.
+        assert rewards == [words, stars, words + stars, words]
+
+
+@pytest.mark.parametrize(
+    ("weights", "term"),
+    [((1, 0, 0), bleu), ((0, 1, 0), detail), ((0, 0, 1), lambda *of: -length(*of)), ((0.5, 2, 3), None)],
+    ids=["alpha", "beta", "gamma", "all"],
+)
+def test_each_weight_of_equation_16_acts(http: httpx.Client, weights: tuple[float, ...], term: object) -> None:
+    scorer = dict(zip(("alpha", "beta", "gamma"), weights, strict=True)) | {"kind": "captioning"}
+    actions = [{"id": "a", "features": {"caption": RED}}]
+    put(http, "captioned", actions=actions, reward={"metrics": {"caption": {"scorer": scorer}}})
+    decision_id = decide(http, "captioned", {"title": "x"})
+    tell(http, "captioned", decision_id, caption=REFERENCES[0])
+    expected = term(RED, REFERENCES[:1]) if callable(term) else captioning_reward(RED, REFERENCES[:1], *weights)
+    assert abs(expected) > 0.1
+    assert joined(http, "captioned", decision_id) == pytest.approx(expected)
+
+
+def test_an_open_window_shows_its_texts_and_what_they_come_to(http: httpx.Client) -> None:
+    metrics = {"caption": {"scorer": {"kind": "captioning", "caption_feature": "said"}}}
+    actions = [{"id": "a", "features": {"said": RED, "caption": "something else"}}]
+    put(http, "open", actions=actions, reward={"metrics": metrics}, close_on_first_feedback=False)
+    decision_id = decide(http, "open", {"title": "x"})
+    for count in (0, 1, 2):
+        tell(http, "open", decision_id, caption=REFERENCES[max(count - 1, 0) : count])
+
+        def has_come(count: int = count) -> bool:
+            decision = read(http, "open", decision_id)
+            return decision is not None and len(decision["feedback"]) == count
+
+        until(has_come, f"{count} references are joined", 30)
+        now = read(http, "open", decision_id)
+        assert now is not None
+        assert now["sequence"] is None
+        assert [event["value"] for event in now["feedback"]] == REFERENCES[:count]
+        expected = captioning_reward(RED, REFERENCES[:count], 1.0, 0.5, 0.5) if count else None
+        assert now["reward"] == (None if expected is None else pytest.approx(expected))
+
+
+def test_a_reward_that_is_defined_anew_restates_what_is_joined(http: httpx.Client) -> None:
+    metrics = {"words": {"weight": 1.0}, "stars": {"weight": 2.0}}
+    put(http, "restated", reward={"metrics": metrics, "range": [0, 9]}, close_on_first_feedback=True)
+    decided = [decide(http, "restated", {"title": "x"}) for _ in range(3)]
+    for stars, decision_id in enumerate(decided):
+        tell(http, "restated", decision_id, words=1, stars=stars)
+    assert [joined(http, "restated", decision_id) for decision_id in decided] == [1, 3, 5]
+    metrics = {"words": {"weight": 1.0}, "stars": {"weight": 4.0}}
+    put(http, "restated", reward={"metrics": metrics, "range": [0, 9]}, close_on_first_feedback=True)
+    until(lambda: product.statistics(http, "restated")["restated"] == 2, "two rewards are restated", 30)
+    assert [joined(http, "restated", decision_id) for decision_id in decided] == [1, 5, 9]
+    now = product.statistics(http, "restated")
+    assert (now["experiences"], now["reward"]["mean"]) == (3, 5.0)
+    items = http.get("/v1/loops/restated/experiences").raise_for_status().json()["items"]
+    assert [(one["sequence"], one["revision"], one["restates_sequence"]) for one in items] == [
+        (5, 2, 3),
+        (4, 2, 2),
+        (1, 1, None),
+    ]
+    until(lambda: product.statistics(http, "restated")["head_sequence"] == 5, "the head has learned of it", 30)
+
+
+def test_what_a_metric_does_not_take_is_refused_with_its_field(http: httpx.Client) -> None:
+    metrics = {"caption": {"scorer": {"kind": "captioning"}}, "click": {}}
+    put(http, "strict", reward={"metrics": metrics})
+    for metric, value in (("caption", 1), ("click", "lovely")):
+        event = {"decision_id": "d", "metric": metric, "value": value}
+        problem = http.post("/v1/loops/strict/feedback", json=[event])
+        assert (problem.status_code, problem.json()["field"]) == (422, "0.value")
+    body = {"modalities": {"title": {"kind": "text"}}, "reward": {"metrics": {"m": {"modality": "photo"}}}}
+    problem = http.put("/v1/loops/strict", json=body)
+    assert (problem.status_code, problem.json()["field"]) == (422, "reward.metrics.m.modality")
+
+
+def test_captions_are_learned_from_references_alone(http: httpx.Client) -> None:
+    http.put(f"/v1/loops/{captions.LOOP}", json=captions.SETTINGS).raise_for_status()
+    stream = captions.pictures(seed=1)
+    decided, took_over = 0, 0
+    while took_over < 2:
+        assert decided < 1500, "the gate turned down too many versions"
+        for picture in islice(stream, 250):
+            captions.one_visit(http, picture)
+        decided += 250
+        took_over += product.fine_tune(http, captions.LOOP)["status"] == "succeeded"
+    for picture in islice(stream, 150):
+        captions.one_visit(http, picture)
+    rewards = captions.joined_ledger(http, decided + 150).rewards
+    assert len(rewards) == decided + 150
+    # An even choice earns .44, the best caption each time 1.08.
+    assert np.mean(rewards[-150:]) > captions.even_choice() + 0.25
