@@ -274,19 +274,19 @@ class LoopSettings(Settings):
         return body | {"close_on_first_feedback": one_metric and earliest}
 
     @model_validator(mode="after")
-    def _reward_guided_needs_listed_actions(self) -> Self:
-        listed = self.actions and all(action.features is None for action in self.actions)
-        if self.learning.objective == "reward_guided" and not listed:
-            raise ValueError("`learning.objective` `reward_guided` needs `actions` to be listed, without `features`")
-        return self
-
-    @model_validator(mode="after")
     def _metrics_judge_known_modalities(self) -> Self:
         known = ", ".join(sorted(self.modalities))
         for name, metric in self.reward.metrics.items():
             if metric.modality is not None and metric.modality not in self.modalities:
                 at = ("reward", "metrics", name, "modality")
                 raise _fault(at, metric.modality, f"The loop has no such modality; it has {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _reward_guided_needs_listed_actions(self) -> Self:
+        listed = self.actions and all(action.features is None for action in self.actions)
+        if self.learning.objective == "reward_guided" and not listed:
+            raise ValueError("`learning.objective` `reward_guided` needs `actions` to be listed, without `features`")
         return self
 
     @model_validator(mode="after")
