@@ -26,7 +26,7 @@ def read_next_decisions(session: Session, tenant: str, loop_id: str, first_seque
         .where(of.tenant == tenant, of.loop_id == loop_id, of.sequence >= first_sequence)
         .order_by(following.decided_at.desc(), following.decision_id.desc())
     )
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def read_ends(session: Session, tenant: str, loop_id: str, first_sequence: int, timeout: timedelta) -> dict[str, End]:
