@@ -40,18 +40,20 @@ class Task:
     most_steps: int
     reward_range: tuple[float, float]
     learning: dict[str, object]
+    # Shares of the actions in the log.
+    policy: tuple[float, ...] = (0.25, 0.25, 0.25, 0.25)
     options: dict[str, Any] = field(default_factory=dict)
 
     def make(self) -> "gymnasium.Env[int, int]":
         env: gymnasium.Env[int, int] = gymnasium.make(self.name, max_episode_steps=self.most_steps, **self.options)
         return env
 
-    def loop(self, actions: int) -> dict[str, object]:
+    def loop(self) -> dict[str, object]:
         """Settings of a loop that learns when it is told to."""
         return {
             "problem_type": "episodic",
             "modalities": {"cell": {"kind": "text"}},
-            "actions": [{"id": str(action)} for action in range(actions)],
+            "actions": [{"id": str(action)} for action in range(len(self.policy))],
             "reward": {"range": self.reward_range},
             "reward_wait_time": "P30D",
             "exploration": GREEDY,
@@ -74,6 +76,7 @@ TASKS: Final = {
         solved=-13.0,
         most_steps=200,
         reward_range=(-20.0, 0.0),
+        policy=(0.3, 0.4, 0.15, 0.15),
         learning={"discount": 0.95, "max_steps": 4000, "target_update_steps": 50},
     ),
 }
@@ -102,7 +105,7 @@ def served(home: Path) -> Iterator[httpx.Client]:
 def solve(http: httpx.Client, loop_id: str, task: Task, runs: int, episodes: int) -> dict[str, object]:
     """Imports, fine-tunes, plays; the figures."""
     started = time.monotonic()
-    http.put(f"/v1/loops/{loop_id}", json=task.loop(actions_of(task))).raise_for_status()
+    http.put(f"/v1/loops/{loop_id}", json=task.loop()).raise_for_status()
     imported = import_log(http, loop_id, random_log(task))
     import_seconds = time.monotonic() - started
     details: list[str] = []
@@ -123,22 +126,15 @@ def solve(http: httpx.Client, loop_id: str, task: Task, runs: int, episodes: int
     }
 
 
-def actions_of(task: Task) -> int:
-    """How many actions the environment has."""
-    space = task.make().action_space
-    assert isinstance(space, gymnasium.spaces.Discrete)
-    return int(space.n)
-
-
 def random_log(task: Task, seed: int = 0) -> Iterator[dict[str, object]]:
-    """Rows of an import: what a policy that draws evenly did."""
+    """Rows of an import: what a policy did that draws by these shares wherever it is."""
     env, generator = task.make(), np.random.default_rng(seed)
-    actions, made, episode = actions_of(task), 0, 0
+    made, episode = 0, 0
     while made < task.decisions:
         cell, _ = env.reset(seed=seed if episode == 0 else None)
         previous, is_over = None, False
         while not is_over and made < task.decisions:
-            action = int(generator.integers(actions))
+            action = int(generator.choice(len(task.policy), p=task.policy))
             following, reward, terminated, truncated, _ = env.step(action)
             is_over, made = terminated or truncated, made + 1
             decision_id = f"random-{seed}-{made}"
@@ -146,7 +142,7 @@ def random_log(task: Task, seed: int = 0) -> Iterator[dict[str, object]]:
                 "decision_id": decision_id,
                 "context": {"cell": str(cell)},
                 "action_id": str(action),
-                "probability": 1 / actions,
+                "probability": task.policy[action],
                 "reward": float(reward),
                 "episode_id": f"random-{seed}-{episode}",
                 "previous_decision_id": previous,
