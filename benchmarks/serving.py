@@ -13,10 +13,10 @@ import psutil
 
 
 @contextmanager
-def served_platform(home: Path) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
+def served_platform(home: Path, **more: str) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
     environment = os.environ | {"REWARDLOOP_HOME": str(home), "REWARDLOOP_BOOTSTRAP_KEY": "benchmark-" + "0" * 40}
     environment |= {"REWARDLOOP_PORT": "8010", "REWARDLOOP_DASHBOARD_PORT": "8011"}
-    process = subprocess.Popen([sys.executable, "-m", "services", "up"], env=environment)
+    process = subprocess.Popen([sys.executable, "-m", "services", "up"], env=environment | more)
     try:
         wait_for("http://127.0.0.1:8010/readyz", None, process)
         yield "http://127.0.0.1:8010", environment["REWARDLOOP_BOOTSTRAP_KEY"], process

@@ -117,6 +117,7 @@ class DecisionDetail(DecisionAnswer):
     baseline_action_id: str | None
     episode_id: str | None
     previous_decision_id: str | None
+    end: End | None = Field(description="How the episode ended with this decision; null: it goes on, or may yet.")
     subject_id: str | None
     deferred: bool
     activated_at: Moment | None

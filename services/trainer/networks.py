@@ -5,6 +5,7 @@ Shapes: N rows, S state, K slots (one an action, or one that all actions share).
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -59,6 +60,15 @@ class Networks:
         for module in self.modules:
             module.eval().requires_grad_(False)
         return self
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Lets networks that learn be asked in between, as if they served."""
+        for module in self.modules:
+            module.eval()
+        yield
+        for module in self.modules:
+            module.train()
 
     def states(self, batch: Batch) -> Tensor:
         """H [N, S]."""

@@ -110,7 +110,8 @@ def q_learning(batch: Minibatch, discount: float, target: Networks, chooser: Net
     following = [batch.examples.experiences[index].following for index in batch.chosen_B.tolist()]
     next_q_BA, mask_BA = next_values(target, following)
     if chooser is not None:
-        chosen_q_BA, _ = next_values(chooser, following)
+        with chooser.at_rest():
+            chosen_q_BA, _ = next_values(chooser, following)
         best_B1 = chosen_q_BA.masked_fill(~mask_BA, -torch.inf).argmax(1, keepdim=True)
         mask_BA = mask_BA & torch.zeros_like(mask_BA).scatter(1, best_B1, True)
     discount_B = torch.full_like(batch.rewards_B, discount)

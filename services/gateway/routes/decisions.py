@@ -24,6 +24,7 @@ from services.gateway.routing import ApiRoute, DirectRoute, answered, loop_of, p
 from services.gateway.stored import detail_of, experience_of, summary_of
 from shared.db.decisions import list_decisions, list_experiences, read_decision
 from shared.db.engine import read_session
+from shared.db.episodes import read_end
 from shared.domain import Activation
 from shared.events import DECISIONS, activation_record
 
@@ -104,7 +105,8 @@ async def read_one(request: Request, loop_id: str, decision_id: str) -> Response
     def read() -> dict[str, object] | None:
         with read_session(parts.engine) as session:
             stored = read_decision(session, loop.tenant, loop.loop_id, decision_id)
-        return None if stored is None else detail_of(stored, loop.settings, parts.storage.read)
+            end = stored and read_end(session, stored.decision, loop.settings.episode_timeout, parts.clock())
+        return None if stored is None else detail_of(stored, loop.settings, parts.storage.read) | {"end": end}
 
     found = await asyncio.to_thread(read)
     if found is None:
