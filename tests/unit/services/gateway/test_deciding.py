@@ -50,7 +50,7 @@ async def test_without_a_version_the_answer_is_uniform_and_logged(gateway: Gatew
     assert decision["probability"] == pytest.approx(1 / 3)
     assert decision["model_version"] is None
     assert decision["fallback_reason"] == "no_model_yet"
-    assert decision["modalities_missing"] == ["photo", "user", "voice", "vector"]
+    assert decision["modalities_missing"] == ["photo", "user", "voice", "clip", "vector"]
     assert [row["expected_reward"] for row in decision["ranking"]] == [None] * 3
     (logged,) = decisions(gateway)
     assert logged.decision_id == decision["decision_id"]
