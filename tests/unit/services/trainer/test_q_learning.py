@@ -56,7 +56,7 @@ def place_features(place: int) -> Row:
 def experience(sequence: int, place: int, name: str, of: LoopSettings) -> PreparedExperience:
     bags = {one.id: action_features(Action(one.id, one.features)) for one in of.actions}
     following = place + ACTIONS[name]
-    row = JoinedRow(sequence, str(sequence), name, 0.5, PRIZES.get(following, COST))
+    row = JoinedRow(sequence, sequence, str(sequence), name, 0.5, PRIZES.get(following, COST))
     if following in PRIZES:
         return PreparedExperience(row, place_features(place), bags[name], end="terminated")
     state = NextState(place_features(following), list(bags), list(bags.values()))
@@ -157,7 +157,7 @@ def test_actions_that_are_excluded_next_have_no_part(learned: Networks) -> None:
 
 
 def test_what_terminated_or_is_followed_is_whole() -> None:
-    row, bag = JoinedRow(1, "d", "left", 0.5, 0.0), action_features(Action("left"))
+    row, bag = JoinedRow(1, 1, "d", "left", 0.5, 0.0), action_features(Action("left"))
     state = NextState({}, ["left"], ())
     assert not PreparedExperience(row, {}, bag).is_whole
     assert not PreparedExperience(row, {}, bag, end="truncated").is_whole

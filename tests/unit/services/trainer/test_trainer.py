@@ -175,7 +175,7 @@ def test_a_publication_is_announced(workplace: Workplace) -> None:
 
 def test_a_run_whose_worker_died_is_done_again_and_makes_one_version(workplace: Workplace) -> None:
     initialise(workplace)
-    bandit.add_experiences(workplace.engine, 100)
+    bandit.add_experiences(workplace.engine, 300)
     ref = bandit.add_run(workplace.engine, "fine_tune")
     with write_session(workplace.engine) as session:
         take_lease(session, ref, "dead", workplace.clock(), 30 * SECOND)
