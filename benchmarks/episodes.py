@@ -64,11 +64,11 @@ class Task:
 TASKS: Final = {
     "frozenlake": Task(
         "FrozenLake-v1",
-        decisions=100_000,
+        decisions=40_000,
         solved=0.70,
         most_steps=100,
         reward_range=(0.0, 1.0),
-        learning={"discount": 0.95, "max_steps": 4000, "target_update_steps": 50},
+        learning={"discount": 0.99},
     ),
     "cliffwalking": Task(
         "CliffWalking-v1",
@@ -77,7 +77,7 @@ TASKS: Final = {
         most_steps=200,
         reward_range=(-20.0, 0.0),
         policy=(0.3, 0.4, 0.15, 0.15),
-        learning={"discount": 0.95, "max_steps": 4000, "target_update_steps": 50},
+        learning={"discount": 0.95},
     ),
 }
 

@@ -2,7 +2,7 @@
 
 Values are of standardised rewards, Q = (value - low) / (high - low), so that nothing at all is worth `zero`, not 0.
 
-Shapes: N rows, M of them followed by something, A next candidates of the longest row, K slots.
+Shapes: N rows, M of them followed by something, A next candidates of the longest row, P candidates in all, K slots.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,16 +21,16 @@ ROWS: Final = 256
 
 def next_values(networks: Networks, following: Sequence[NextState | None]) -> tuple[Tensor, Tensor]:
     """Q(s′, ·) [N, A] with what may be chosen there, bool [N, A]: nothing where nothing followed."""
-    known = [row for row, state in enumerate(following) if state is not None]
+    known_M = [row for row, state in enumerate(following) if state is not None]
     states = [state for state in following if state is not None]
     if not states:
         return torch.zeros(len(following), 1), torch.zeros(len(following), 1, dtype=torch.bool)
     with torch.no_grad():
-        estimate = _over_features if networks.architecture.action_features else _over_slots
-        q_MA, mask_MA = estimate(networks, states)
-    q_NA = q_MA.new_zeros(len(following), q_MA.shape[1]).index_copy(0, torch.tensor(known), q_MA)
-    mask_NA = torch.zeros(q_NA.shape, dtype=torch.bool).index_copy(0, torch.tensor(known), mask_MA)
-    return q_NA, mask_NA
+        inputs_PI, mask_MA = next_inputs(networks, states)
+        q_MA = by_candidate(networks.q_network(inputs_PI).mean, mask_MA)
+    place_M = torch.tensor(known_M)
+    q_NA = q_MA.new_zeros(len(following), q_MA.shape[1]).index_copy(0, place_M, q_MA)
+    return q_NA, torch.zeros(q_NA.shape, dtype=torch.bool).index_copy(0, place_M, mask_MA)
 
 
 def targets(
@@ -52,20 +52,24 @@ def targets(
     return torch.cat(found)
 
 
-def _over_slots(networks: Networks, states: Sequence[NextState]) -> tuple[Tensor, Tensor]:
+def next_inputs(networks: Networks, states: Sequence[NextState]) -> tuple[Tensor, Tensor]:
+    """What the Q-network reads of next states [P, I], and what may be chosen there, bool [M, A].
+
+    P is M, and A the slots; where all actions share one slot, P is each state's candidates one after the other.
+    """
     architecture = networks.architecture
-    slots = {action_id: slot for slot, action_id in enumerate(architecture.action_ids)}
-    batch = collate([state.features for state in states], list(architecture.modalities))
-    q_MK = networks.estimates(batch, None).mean
-    allowed = [[action_id in state.action_ids for action_id in slots] for state in states]
-    return q_MK, torch.tensor(allowed)
-
-
-def _over_features(networks: Networks, states: Sequence[NextState]) -> tuple[Tensor, Tensor]:
-    batch = collate([state.features for state in states], list(networks.architecture.modalities))
+    states_MS = networks.states(collate([state.features for state in states], list(architecture.modalities)))
+    if not architecture.action_features:
+        allowed = [[action_id in state.action_ids for action_id in architecture.action_ids] for state in states]
+        return states_MS, torch.tensor(allowed)
     counts_M = torch.tensor([len(state.actions) for state in states])
-    embeddings = networks.encoder.encode_actions(collate_bags([bag for state in states for bag in state.actions]))
-    inputs = torch.cat([networks.states(batch).repeat_interleave(counts_M, dim=0), embeddings], dim=1)
-    mask_MA = torch.arange(int(counts_M.max())) < counts_M[:, None]
-    q_MA = torch.zeros(mask_MA.shape).masked_scatter(mask_MA, networks.q_network(inputs).mean[:, 0])
-    return q_MA, mask_MA
+    encoded_PE = networks.encoder.encode_actions(collate_bags([bag for state in states for bag in state.actions]))
+    inputs_PI = torch.cat([states_MS.repeat_interleave(counts_M, dim=0), encoded_PE], dim=1)
+    return inputs_PI, torch.arange(int(counts_M.max())) < counts_M[:, None]
+
+
+def by_candidate(values_PK: Tensor, mask_MA: Tensor) -> Tensor:
+    """Values [M, A] of the next states' candidates from those of `next_inputs`; meaningless where the mask is False."""
+    if values_PK.shape == mask_MA.shape:
+        return values_PK
+    return values_PK.new_zeros(mask_MA.shape).masked_scatter(mask_MA, values_PK[:, 0])

@@ -6,10 +6,10 @@ from typing import Final
 
 import torch
 
-from services.trainer.bootstrapping import targets
 from services.trainer.examples import Examples, examples_of
 from services.trainer.experiences import PreparedExperience, Replay
 from services.trainer.fine_tuning import DivergedError, Report, fine_tune
+from services.trainer.fitted_iteration import fitted_targets, head_targets
 from services.trainer.gate import Verdict, judge, judge_by_temporal_difference
 from services.trainer.heads import add_examples
 from services.trainer.leasing import Lease
@@ -53,8 +53,8 @@ def fine_tuned_candidate(
 ) -> Candidate:
     """Learns from the older experiences, is judged on the newest, and has a head that rests on all of them.
 
-    With Q-learning, heads regress on r + γ max Q(s′, ·) by their own version's networks, and an experience of which it
-    is not known what followed has no part.
+    With Q-learning, heads regress on r + γ max Q(s′, ·), and an experience of which it is not known what followed has
+    no part.
 
     Raises:
         NothingToLearnError: there are too few experiences, or none to judge by.
@@ -73,16 +73,17 @@ def fine_tuned_candidate(
     serving = load_networks(champion, artifacts)
     start = warm_start(serving, architecture, learning.seed)
     tuned = fine_tune(start, older, learning, learning.seed + champion.version, _report(lease))
-    statistics = add_examples(
-        tuned.networks, empty_statistics(architecture), _valued(loop, tuned.networks, older, lease), lease.keep
-    )
-    newest = examples_of(experiences[cut:], architecture, reward_range)
-    completed = add_examples(tuned.networks, statistics, _valued(loop, tuned.networks, newest, lease), lease.keep)
+    statistics = _head(loop, tuned.networks, older, lease)
+    completed = _head(loop, tuned.networks, examples_of(experiences, architecture, reward_range), lease)
     _refuse_infinite(completed)
     rows = held_out_rows(experiences[cut:], replay.read_decisions(loop, experiences[cut:]), reward_range)
     if not rows:
         raise NothingToLearnError("none of the newest experiences can be scored")
-    verdict = _judge(loop, (tuned.networks, statistics), serving, experiences[:cut], rows, lease)
+    served = experiences[:cut]
+    if learning.bootstraps:
+        # The champion's head learned the others online; that of Q-learning does not.
+        served = [one for one in served if one.row.first_sequence <= champion.covers_sequence]
+    verdict = _judge(loop, (tuned.networks, statistics), serving, served, rows, lease)
     return Candidate(
         networks=tuned.networks,
         statistics=completed,
@@ -120,34 +121,31 @@ def _judge(
     loop: Loop,
     candidate: tuple[Networks, HeadStatistics],
     champion: Networks,
-    older: Sequence[PreparedExperience],
+    served: Sequence[PreparedExperience],
     rows: Sequence[HeldOutRow],
     lease: Lease,
 ) -> Verdict:
-    """Both heads rest on the older experiences: the champion's has learned them too, with its version or online."""
-    examples = examples_of(older, champion.architecture, loop.settings.reward.range)
-    valued = _valued(loop, champion, examples, lease)
-    statistics = add_examples(champion, empty_statistics(champion.architecture), valued, lease.keep)
+    """Both heads rest on older experiences alone, the champion's on those that it decides by."""
+    examples = examples_of(served, champion.architecture, loop.settings.reward.range)
+    statistics = _head(loop, champion, examples, lease)
     exploration = loop.settings.exploration
     ours = score(*candidate, rows, exploration, lease.keep)
     theirs = score(champion, statistics, rows, exploration, lease.keep)
     if not loop.settings.learning.bootstraps:
         return judge(ours, theirs, rows)
     low, high = loop.settings.reward.range
-    zero, discount = -low / (high - low), loop.settings.learning.discount
     rewards = torch.tensor([row.reward for row in rows], dtype=torch.float32)
-    known = [row.experience for row in rows]
-    aims = targets(candidate[0], known, rewards, zero, discount, lease.keep).double().numpy()
-    return judge_by_temporal_difference(ours, theirs, rows, aims, zero, discount)
+    held_out = Examples([row.experience for row in rows], torch.zeros(0), rewards, zero=-low / (high - low))
+    aims = head_targets(*candidate, held_out, loop.settings.learning.discount, lease.keep).double().numpy()
+    return judge_by_temporal_difference(ours, theirs, rows, aims, held_out.zero, loop.settings.learning.discount)
 
 
-def _valued(loop: Loop, networks: Networks, examples: Examples, lease: Lease) -> Examples:
-    """The examples with what the networks' head regresses on in place of their rewards."""
+def _head(loop: Loop, networks: Networks, examples: Examples, lease: Lease) -> HeadStatistics:
+    """Of the examples alone; with Q-learning they count what followed them too."""
     learning = loop.settings.learning
-    if not learning.bootstraps:
-        return examples
-    of = (examples.experiences, examples.rewards, examples.zero)
-    return replace(examples, rewards=targets(networks, *of, learning.discount, lease.keep))
+    if learning.bootstraps:
+        examples = replace(examples, rewards=fitted_targets(networks, examples, learning.discount, lease.keep))
+    return add_examples(networks, empty_statistics(networks.architecture), examples, lease.keep)
 
 
 def _refuse_infinite(statistics: HeadStatistics) -> None:

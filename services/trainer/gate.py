@@ -67,7 +67,7 @@ def judge_by_temporal_difference(
 
     What a version is worth along episodes does not show in the reward of one decision, so that the doubly robust
     difference of immediate rewards would turn down who gives up a little now for more later. Both are held against the
-    same targets, r + γ max Q(s′, ·) by the candidate's networks, which have looked further ahead: each against its own
+    same targets, r + γ max Q(s′, ·) by the candidate, which has looked further ahead: each against its own
     would favour a version that expects nothing anywhere, and meets that. A candidate whose targets lie further from 0
     on average than rewards of this size can add up to has diverged, however well it meets them.
 

@@ -14,6 +14,7 @@ from services.trainer.experiences import PreparedExperience
 from services.trainer.networks import Networks
 from shared.networks.batches import collate, collate_bags
 from shared.networks.online_head import HeadStatistics
+from shared.networks.q_network import QNetwork
 
 ROWS: Final = 256
 
@@ -21,16 +22,31 @@ ROWS: Final = 256
 def add_examples(
     networks: Networks, statistics: HeadStatistics, examples: Examples, keep_lease: Callable[[], None]
 ) -> HeadStatistics:
-    """The statistics with the examples added, each with weight one; features in float64 as serving computes them."""
-    q_network = networks.learning().q_network.double().eval()
+    """The statistics with the examples added, each with weight one."""
+    features_NF = features_of(networks, examples.experiences, keep_lease)
     for start in range(0, len(examples), ROWS):
-        keep_lease()
         rows = slice(start, start + ROWS)
-        with torch.inference_mode():
-            features_NF = q_network(_inputs(networks, examples.experiences[rows]).double()).features
-        weights_N = torch.ones(len(features_NF))
-        statistics = statistics.add(features_NF, examples.slots[rows], examples.rewards[rows], weights_N)
+        weights_N = torch.ones(len(features_NF[rows]))
+        statistics = statistics.add(features_NF[rows], examples.slots[rows], examples.rewards[rows], weights_N)
     return statistics
+
+
+def features_of(
+    networks: Networks, experiences: Sequence[PreparedExperience], keep_lease: Callable[[], None]
+) -> Tensor:
+    """What the head regresses on of the actions taken, [N, F], in float64 as serving computes them."""
+    q_network = q_network_of(networks)
+    found = [torch.zeros(0, networks.architecture.head_width, dtype=torch.float64)]
+    for start in range(0, len(experiences), ROWS):
+        keep_lease()
+        with torch.no_grad():
+            found.append(q_network(_inputs(networks, experiences[start : start + ROWS]).double()).features)
+    return torch.cat(found)
+
+
+def q_network_of(networks: Networks) -> QNetwork:
+    """A copy in float64, as serving has it."""
+    return networks.learning().q_network.double().eval().requires_grad_(False)
 
 
 def _inputs(networks: Networks, experiences: Sequence[PreparedExperience]) -> Tensor:
