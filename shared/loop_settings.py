@@ -39,6 +39,13 @@ class ModalitySettings(Settings):
     dimension: int | None = Field(
         default=None, ge=1, le=8192, description="Numbers in an `embedding`; required for that kind, absent for others."
     )
+    components: int | None = Field(
+        default=None,
+        ge=1,
+        le=60,
+        description="Principal components of its values that the online head sees, at most: fewer learn faster, know "
+        "less. Default: as many as suit the numbers of modalities and actions. Acts with the next model version.",
+    )
 
     @model_validator(mode="after")
     def _dimension_belongs_to_embeddings(self) -> Self:

@@ -5,6 +5,7 @@ Shapes: B rows, M modalities, N actions, E encoded: an embedding, and behind it 
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from shared.networks.adapter import Adapter
 from shared.networks.batches import Bags, Batch
@@ -41,7 +42,9 @@ class MultimodalEncoder(nn.Module):
             column_BE = parameter.new_zeros(batch.size, self._width)
             present_B = torch.zeros(batch.size, dtype=torch.bool, device=parameter.device)
             if modality is not None:
-                encoded_NE = torch.cat([adapter(encoder(modality.inputs)), view(modality.inputs)], dim=1)
+                encoded_NC = torch.cat([adapter(encoder(modality.inputs)), view(modality.inputs)], dim=1)
+                # A view may have fewer numbers than the widest.
+                encoded_NE = functional.pad(encoded_NC, (0, self._width - encoded_NC.shape[1]))
                 column_BE = column_BE.index_put((modality.rows,), encoded_NE)
                 present_B = present_B.index_fill(0, modality.rows, True)
             columns.append(column_BE)

@@ -60,7 +60,8 @@ class View(nn.Module):
 
 
 def build_view(modality: ModalitySettings, width: int) -> View:
-    """The view of a modality's kind."""
+    """The view of a modality's kind, of so many numbers, fewer where its settings say so."""
+    width = min(width, modality.components or width)
     match modality.kind:
         case "image":
             return View(_picture, _first_of_pictures(width))

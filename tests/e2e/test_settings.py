@@ -5,8 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from safetensors.torch import load
+from sklearn.decomposition import PCA
 
+from shared.networks.preprocessing import embedding_features
+from shared.registry.artifacts import ArtifactStore
 from tests.e2e import product
 from tests.e2e.conftest import Platform, until
 
@@ -19,8 +24,13 @@ Reward = Callable[[str, str, random.Random], float]
 
 
 @pytest.fixture(scope="module")
-def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    platform = Platform(Path(tmp_path_factory.mktemp("settings")) / "state")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(tmp_path_factory.mktemp("settings")) / "state"
+
+
+@pytest.fixture(scope="module")
+def http(home: Path) -> Iterator[httpx.Client]:
+    platform = Platform(home)
     platform.start()
     with platform.client() as http:
         yield http
@@ -123,6 +133,32 @@ def test_exploration_acts_within_two_seconds_and_as_its_strategy_says(http: http
     explores({"strategy": "boltzmann", "temperature": 0.01, "floor": 0.0}, 0.999, 1.0)
     explores({"strategy": "boltzmann", "temperature": 1e6, "floor": 0.0}, 0.4999, 0.5001)
     explores({"strategy": "thompson", "floor": 0.0}, 0.6, 1.0)
+    explores({"strategy": "ucb", "scale": 0.1, "floor": 0.0}, 1.0, 1.0)
+    explores({"strategy": "squarecb", "gamma": 0.0, "floor": 0.0}, 0.4999, 0.5001)
+    explores({"strategy": "squarecb", "gamma": 1e6, "floor": 0.0}, 0.99, 1.0)
+
+
+def test_an_embedding_is_seen_by_its_principal_components(http: httpx.Client, home: Path) -> None:
+    """Those of scikit-learn, but for the newest experiences, which a fine-tune does not read."""
+    generator = np.random.default_rng(0)
+    spread = np.diag([9.0, 6.0, 4.0, *np.linspace(0.5, 0.1, 17)])
+    vectors = (generator.normal(size=(200, 20)) @ spread).astype(np.float32)
+    modality = {"kind": "embedding", "dimension": 20, "components": 3}
+    put(http, "embedded", modalities={"vector": modality})
+    contexts = [{"context": {"vector": vector.tolist()}} for vector in vectors]
+    url = "/v1/loops/embedded/decisions:batch"
+    decisions = http.post(url, json={"decisions": contexts}).raise_for_status().json()["decisions"]
+    events = [{"decision_id": one["decision_id"], "metric": "reward", "value": 1} for one in decisions]
+    http.post("/v1/loops/embedded/feedback", json=events).raise_for_status()
+    made = fine_tuned(http, "embedded")
+    assert made["architecture"]["modalities"]["vector"]["components"] == 3
+    weights = load(ArtifactStore(home / "artifacts").get(made["parts"]["encoding"]["sha256"]))
+    read = np.stack([embedding_features(vector, 20) for vector in vectors])
+    expected = PCA(3).fit(read).components_
+    found = weights["views.0.components"].numpy()[:21].T
+    np.testing.assert_allclose(np.abs((found * expected).sum(1)), 1.0, atol=0.02)
+    first = load(ArtifactStore(home / "artifacts").get(version(http, "embedded", "1")["parts"]["encoding"]["sha256"]))
+    assert not np.allclose(first["views.0.components"].numpy()[:21].T, found)
 
 
 def test_l2_sp_holds_a_version_near_the_one_before(http: httpx.Client) -> None:

@@ -6,11 +6,13 @@ import torch
 from scipy.fft import dctn
 from sklearn.decomposition import PCA
 
-from shared.loop_settings import ModalitySettings
+from shared.loop_settings import LoopSettings, ModalitySettings
 from shared.networks.batches import collate, collate_bags
+from shared.networks.parts import build_encoder
 from shared.networks.preparation import Row
 from shared.networks.preprocessing import BUCKETS, Bag, text_features
 from shared.networks.views import LENGTH, SKETCH, View, build_view, interactions, sketch
+from shared.registry.manifest import Architecture
 from tests.unit.shared.networks.conftest import MODALITIES
 
 WIDTH = 10
@@ -131,3 +133,14 @@ def test_a_clip_and_its_reverse_differ_in_what_changes_alone(width: int) -> None
     still = width - width // 4
     torch.testing.assert_close(forward[:, :still], reverse[:, :still])
     torch.testing.assert_close(forward[:, still:], -reverse[:, still:])
+
+
+def test_settings_narrow_a_view_and_the_encoding_keeps_its_width() -> None:
+    modality = ModalitySettings(kind="audio", components=3)
+    assert build_view(modality, WIDTH)(sounds()).shape == (4, 3)
+    assert build_view(modality, 2)(sounds()).shape == (4, 2)
+    architecture = Architecture.of(LoopSettings(modalities={"voice": modality}))
+    encoded, _ = build_encoder(architecture)(collate([{"voice": sounds()[0].numpy()}], ["voice"]))
+    seen = encoded[0, 0, architecture.embedding_width :]
+    assert seen.shape == (architecture.view_width,)
+    assert seen.nonzero().flatten().tolist() == [0, 1, 2]
