@@ -82,7 +82,7 @@ class Join:
             self.changes.feedback[_identity(feedback)] = StoredFeedback(feedback, late=False)
             self._count(feedback, "feedback")
         window.in_time = new
-        self._close(window, decision.decided_at, "feedback", imported.reward)
+        self._close(window, decision.decided_at, "feedback" if imported.reward is None else "import", imported.reward)
         if imported.episode_end is not None:
             self.changes.episode_ends.append(imported.episode_end)
         self._join_dangling(window)

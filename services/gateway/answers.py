@@ -142,7 +142,7 @@ class ExperienceAnswer(Answer):
     decision_id: str
     decided_at: Moment
     closed_at: Moment
-    closed_by: Literal["feedback", "timeout"]
+    closed_by: Literal["feedback", "timeout", "import"]
     action_id: str
     probability: float | None
     reward: float

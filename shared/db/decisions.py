@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from sqlalchemy import ColumnElement, and_, select, tuple_
 from sqlalchemy.orm import Session
@@ -12,7 +12,8 @@ from shared.db.tables import DanglingFeedbackRow, DecisionRow, ExperienceRow, Fe
 from shared.domain import Decision, Experience, Feedback
 from shared.pb.events.v1 import events_pb2
 
-ClosedBy = Literal["feedback", "timeout"]
+# An import closes what came with a reward of its own.
+ClosedBy = Literal["feedback", "timeout", "import"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,5 +232,5 @@ def experience_of(row: ExperienceRow) -> Experience:
 
 
 def _experience(row: ExperienceRow) -> StoredExperience:
-    closed_by: ClosedBy = "timeout" if row.closed_by == "timeout" else "feedback"
+    closed_by = next(name for name in get_args(ClosedBy) if name == row.closed_by)
     return StoredExperience(experience_of(row), row.closed_at, closed_by, row.revision)

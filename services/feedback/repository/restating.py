@@ -54,7 +54,7 @@ def read_restatement(session: Session, loop: LoopKey) -> RestatementRow | None:
 
 
 def read_restatable(session: Session, row: RestatementRow, limit: int, with_decisions: bool) -> list[Restatable]:
-    """The oldest experiences that a restatement has not come to."""
+    """The oldest experiences that a restatement has not come to; an imported reward has no feedback behind it."""
     of = ExperienceRow
     decision = and_(
         DecisionRow.tenant == of.tenant, DecisionRow.loop_id == of.loop_id, DecisionRow.decision_id == of.decision_id
@@ -62,7 +62,7 @@ def read_restatable(session: Session, row: RestatementRow, limit: int, with_deci
     query = (
         select(of, DecisionRow.served_action_id, DecisionRow.payload if with_decisions else null())
         .join(DecisionRow, decision)
-        .where(of.tenant == row.tenant, of.loop_id == row.loop_id, ~of.superseded)
+        .where(of.tenant == row.tenant, of.loop_id == row.loop_id, ~of.superseded, of.closed_by != "import")
         .where(of.sequence > row.done_sequence, of.sequence <= row.until_sequence)
         .order_by(of.sequence)
         .limit(limit)

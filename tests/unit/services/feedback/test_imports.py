@@ -49,7 +49,7 @@ def test_a_row_closes_at_once_whatever_the_loop_waits_for(bench: Bench) -> None:
     assert stored.experience is not None
     experience = stored.experience.experience
     assert (experience.sequence, experience.reward, experience.probability) == (1, 0.25, 0.75)
-    assert (stored.experience.closed_by, stored.closes_at) == ("feedback", None)
+    assert (stored.experience.closed_by, stored.closes_at) == ("import", None)
     assert bench.counts() == {"decisions": 1}
 
 

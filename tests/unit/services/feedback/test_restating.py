@@ -17,6 +17,7 @@ from shared.domain import Action, Experience
 from shared.events import EXPERIENCES, event_from_record
 from shared.functional.rewards import captioning_reward
 from tests.unit.services.feedback.conftest import GRACE, LOOP, WAIT, Bench
+from tests.unit.services.feedback.test_imports import bring, imported
 
 TEN = {"reward": {"metrics": {"reward": {"weight": 10.0}}}}
 
@@ -188,3 +189,12 @@ def test_a_zombie_restates_nothing(bench: Bench) -> None:
     with pytest.raises(FencedError):
         zombie.step()
     assert bench.statistics().last_sequence == 3
+
+
+def test_an_imported_reward_has_no_feedback_behind_it_and_stays(bench: Bench) -> None:
+    bring(bench, imported())
+    join(bench, 1, first=1)
+    define(bench, 2, **TEN)
+    bench.drain()
+    assert [(one.experience.reward, one.closed_by) for one in counting(bench)] == [(0.25, "import"), (1.25, "feedback")]
+    assert bench.statistics().counts["restated"] == 1
