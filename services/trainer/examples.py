@@ -40,7 +40,7 @@ def examples_of(
     rewards = [(experience.row.reward - low) / (high - low) for experience, _ in known]
     return Examples(
         [experience for experience, _ in known],
-        torch.tensor([slot for _, slot in known]),
-        torch.tensor(rewards),
+        torch.tensor([slot for _, slot in known], dtype=torch.int64),
+        torch.tensor(rewards, dtype=torch.float32),
         zero=-low / (high - low),
     )

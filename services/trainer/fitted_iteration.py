@@ -45,6 +45,8 @@ class _Next:
 
 def fitted_targets(networks: Networks, examples: Examples, discount: float, keep_lease: Callable[[], None]) -> Tensor:
     """r + γ max_a′ Q(s′, a′) [N] of standardised rewards by the head itself, once that changes no more."""
+    if not len(examples):
+        return examples.rewards
     targets_N = targets(networks, examples.experiences, examples.rewards, examples.zero, discount, keep_lease)
     phi_NF = with_constant(features_of(networks, examples.experiences, keep_lease))
     after = _next(networks, examples, keep_lease)

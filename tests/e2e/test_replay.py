@@ -95,6 +95,7 @@ class Replay:
             ExplorationSettings(),
             (0.0, 1.0),
             [decision.seed],
+            [None],
         )
         np.testing.assert_allclose(decision.scores.expected_rewards, again.expected_rewards, atol=1e-6)
         np.testing.assert_allclose(decision.scores.variances, again.variances, atol=1e-6)
@@ -128,7 +129,8 @@ def _distribution(decision: Decision) -> Doubles:
     """From the logged scores alone."""
     assert decision.scores is not None
     mean, variance = decision.scores.expected_rewards, decision.scores.variances
-    thompson = thompson_probabilities(torch.from_numpy(mean.copy())[None], torch.from_numpy(variance.copy())[None])
+    explored = ExplorationSettings().scale ** 2 * variance
+    thompson = thompson_probabilities(torch.from_numpy(mean.copy())[None], torch.from_numpy(explored)[None])
     probabilities: Doubles = with_floor(thompson, ExplorationSettings().floor)[0].numpy()
     return probabilities
 

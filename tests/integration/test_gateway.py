@@ -116,14 +116,20 @@ async def model_services(address: str, models: FakeModels) -> AsyncIterator[None
         Fuse = staticmethod(method(rpcs.fuse))
         Decide = staticmethod(method(rpcs.decide))
 
+    class FusionServicer(Servicer):
+        Attribute = staticmethod(method(rpcs.attribute_to_modalities))
+
+    class PolicyServicer(Servicer):
+        Attribute = staticmethod(method(rpcs.attribute_to_state))
+
     server = grpc.aio.server()
-    for add in (
-        serving_pb2_grpc.add_ModelServiceServicer_to_server,
-        encoding_pb2_grpc.add_EncodingServiceServicer_to_server,
-        fusion_pb2_grpc.add_FusionServiceServicer_to_server,
-        policy_pb2_grpc.add_PolicyServiceServicer_to_server,
+    for add, servicer in (
+        (serving_pb2_grpc.add_ModelServiceServicer_to_server, Servicer),
+        (encoding_pb2_grpc.add_EncodingServiceServicer_to_server, Servicer),
+        (fusion_pb2_grpc.add_FusionServiceServicer_to_server, FusionServicer),
+        (policy_pb2_grpc.add_PolicyServiceServicer_to_server, PolicyServicer),
     ):
-        add(Servicer(), server)  # type: ignore[arg-type] # it has the methods that are called
+        add(servicer(), server)  # type: ignore[arg-type] # it has the methods that are called
     server.add_insecure_port(address)
     await server.start()
     yield
