@@ -64,7 +64,7 @@ class Task:
 TASKS: Final = {
     "frozenlake": Task(
         "FrozenLake-v1",
-        decisions=40_000,
+        decisions=20_000,
         solved=0.70,
         most_steps=100,
         reward_range=(0.0, 1.0),
@@ -72,7 +72,7 @@ TASKS: Final = {
     ),
     "cliffwalking": Task(
         "CliffWalking-v1",
-        decisions=50_000,
+        decisions=15_000,
         solved=-13.0,
         most_steps=200,
         reward_range=(-20.0, 0.0),

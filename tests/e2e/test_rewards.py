@@ -153,16 +153,13 @@ def test_what_a_metric_does_not_take_is_refused_with_its_field(http: httpx.Clien
 def test_captions_are_learned_from_references_alone(http: httpx.Client) -> None:
     http.put(f"/v1/loops/{captions.LOOP}", json=captions.SETTINGS, timeout=60).raise_for_status()
     stream = captions.pictures(seed=1)
-    decided, took_over = 0, 0
-    while took_over < 2:
-        assert decided < 1500, "the gate turned down too many versions"
+    for _ in range(2):
         for picture in islice(stream, 250):
             captions.one_visit(http, picture)
-        decided += 250
-        took_over += product.fine_tune(http, captions.LOOP)["status"] == "succeeded"
+        product.fine_tune(http, captions.LOOP)
     for picture in islice(stream, 150):
         captions.one_visit(http, picture)
-    rewards = captions.joined_ledger(http, decided + 150).rewards
-    assert len(rewards) == decided + 150
+    rewards = captions.joined_ledger(http, 650).rewards
+    assert len(rewards) == 650
     # An even choice earns .44, the best caption each time 1.08.
     assert np.mean(rewards[-150:]) > captions.even_choice() + 0.15
