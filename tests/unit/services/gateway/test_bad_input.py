@@ -247,7 +247,22 @@ def judged(metric: dict[str, object]) -> dict[str, object]:
     return {"modalities": {"x": {"kind": "text"}}, "reward": {"metrics": {"m": metric}}}
 
 
+def learns(**learning: object) -> dict[str, object]:
+    return {"modalities": {"x": {"kind": "text"}}, "learning": learning}
+
+
 LOOPS = {
+    "q_learning without episodes": (learns(objective="q_learning"), "learning.objective"),
+    "reward_guided without actions": (learns(objective="reward_guided"), "learning.objective"),
+    "rank of nothing": (learns(tune="adapters", adapter_rank=0), "learning.adapter_rank"),
+    "twice the same action": (
+        {"modalities": {"x": {"kind": "text"}}, "actions": [{"id": "a"}, {"id": "a"}]},
+        "actions",
+    ),
+    "segment of no table": (
+        {"modalities": {"x": {"kind": "text"}}, "fairness": {"segments": ["x.country"]}},
+        "fairness.segments.0",
+    ),
     "no modalities": ({}, "modalities"),
     "unknown kind": ({"modalities": {"x": {"kind": "smell"}}}, "modalities.x.kind"),
     "no dimension": ({"modalities": {"x": {"kind": "embedding"}}}, "modalities.x"),

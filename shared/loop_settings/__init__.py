@@ -1,0 +1,25 @@
+"""What a loop's owner sets: validated, defaulted and described in one place, for every service and the API's schema."""
+
+from shared.loop_settings.context import ActionSettings, ModalitySettings
+from shared.loop_settings.fields import MAX_ACTIONS, MAX_AMOUNT, ActionId, Amount
+from shared.loop_settings.learning import ExplorationSettings, FairnessSettings, FusionSettings, LearningSettings
+from shared.loop_settings.loop import Loop, LoopSettings
+from shared.loop_settings.reward import CaptioningSettings, MetricSettings, RewardSettings
+
+__all__ = [
+    "MAX_ACTIONS",
+    "MAX_AMOUNT",
+    "ActionId",
+    "ActionSettings",
+    "Amount",
+    "CaptioningSettings",
+    "ExplorationSettings",
+    "FairnessSettings",
+    "FusionSettings",
+    "LearningSettings",
+    "Loop",
+    "LoopSettings",
+    "MetricSettings",
+    "ModalitySettings",
+    "RewardSettings",
+]

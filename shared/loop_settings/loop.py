@@ -1,0 +1,119 @@
+"""A loop with all its settings, and what one field must know of another."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from shared.loop_settings.context import ActionSettings, ModalitySettings
+from shared.loop_settings.fields import MAX_ACTIONS, Amount, Duration, Name, Settings
+from shared.loop_settings.learning import ExplorationSettings, FairnessSettings, FusionSettings, LearningSettings
+from shared.loop_settings.reward import RewardSettings
+
+OBJECTIVE: Final = ("learning", "objective")
+
+
+def _fault(at: tuple[str | int, ...], value: object, message: str) -> ValidationError:
+    """An error that names its field, for what one field cannot know of another."""
+    error = PydanticCustomError("value_error", "{message}", {"message": message})
+    return ValidationError.from_exception_data("LoopSettings", [{"type": error, "loc": at, "input": value}])
+
+
+class LoopSettings(Settings):
+    """One decision problem. `{"modalities": …}` alone makes a working loop."""
+
+    problem_type: Literal["cb", "episodic"] = Field(
+        default="cb", description="`episodic`: decisions follow one another in episodes; `cb`: each stands alone."
+    )
+    modalities: dict[Name, ModalitySettings] = Field(min_length=1, max_length=16)
+    actions: list[ActionSettings] = Field(
+        default_factory=list, max_length=MAX_ACTIONS, description="May be left out where every decision brings its own."
+    )
+    reward: RewardSettings = RewardSettings()
+    reward_wait_time: Duration = timedelta(minutes=10)
+    default_reward: Amount = 0.0
+    reward_aggregation: Literal["earliest", "sum", "average", "median", "min", "max"] = "earliest"
+    close_on_first_feedback: bool = Field(
+        default=True,
+        description="An experience closes when every metric has come. "
+        "Default: true with one metric aggregated by `earliest`, else false.",
+    )
+    episode_timeout: Duration = Field(
+        default=timedelta(days=1),
+        description="An episode whose last decision is older counts as truncated, whatever its end says later.",
+    )
+    exploration: ExplorationSettings = ExplorationSettings()
+    fusion: FusionSettings = FusionSettings()
+    learning: LearningSettings = LearningSettings()
+    learning_mode: Literal["online"] = "online"
+    fairness: FairnessSettings = FairnessSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _closing_follows_the_reward(cls, body: object) -> object:
+        if not isinstance(body, dict) or body.get("close_on_first_feedback") is not None:
+            return body
+        reward = body.get("reward")
+        metrics = reward.get("metrics") if isinstance(reward, dict) else None
+        one_metric = not isinstance(metrics, dict) or len(metrics) == 1
+        earliest = body.get("reward_aggregation", "earliest") == "earliest"
+        return body | {"close_on_first_feedback": one_metric and earliest}
+
+    @model_validator(mode="after")
+    def _metrics_judge_known_modalities(self) -> Self:
+        known = ", ".join(sorted(self.modalities))
+        for name, metric in self.reward.metrics.items():
+            if metric.modality is not None and metric.modality not in self.modalities:
+                at = ("reward", "metrics", name, "modality")
+                raise _fault(at, metric.modality, f"The loop has no such modality; it has {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _reward_guided_needs_listed_actions(self) -> Self:
+        listed = self.actions and all(action.features is None for action in self.actions)
+        if self.learning.objective == "reward_guided" and not listed:
+            raise _fault(OBJECTIVE, "reward_guided", "`reward_guided` needs `actions` to be listed, without `features`")
+        return self
+
+    @model_validator(mode="after")
+    def _q_learning_needs_episodes(self) -> Self:
+        if self.learning.objective == "q_learning" and self.problem_type != "episodic":
+            raise _fault(OBJECTIVE, "q_learning", "`q_learning` needs `problem_type` `episodic`")
+        return self
+
+    @model_validator(mode="after")
+    def _action_ids_are_unique(self) -> Self:
+        ids = [action.id for action in self.actions]
+        if len(set(ids)) != len(ids):
+            raise _fault(("actions",), ids, "Two `actions` have the same `id`")
+        return self
+
+    @model_validator(mode="after")
+    def _segments_are_fields_of_tables(self) -> Self:
+        for index, segment in enumerate(self.fairness.segments):
+            if self.segment_field(segment) is None:
+                message = "A segment is `<modality>.<field>` of one of the loop's tabular modalities"
+                raise _fault(("fairness", "segments", index), segment, message)
+        return self
+
+    def segment_field(self, segment: str) -> tuple[str, str] | None:
+        """Modality and field of `<modality>.<field>`; None where no tabular modality has that name."""
+        tables = [name for name, modality in self.modalities.items() if modality.kind == "tabular"]
+        # Both parts may hold dots: the longest name that fits is meant.
+        for name in sorted(tables, key=len, reverse=True):
+            if segment.startswith(f"{name}.") and len(segment) > len(name) + 1:
+                return name, segment.removeprefix(f"{name}.")
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """One decision problem of one tenant; `settings_revision` grows with every change of its settings."""
+
+    tenant: str
+    loop_id: str
+    settings: LoopSettings
+    settings_revision: int
+    created_at: int
