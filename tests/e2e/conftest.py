@@ -112,6 +112,22 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
     platform.stop()
 
 
+@pytest.fixture(scope="module")
+def shared_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """For all tests of a file that leave it running."""
+    platform = Platform(tmp_path_factory.mktemp("platform") / "state")
+    platform.start()
+    yield platform
+    platform.stop()
+
+
+@pytest.fixture(scope="module")
+def http(shared_platform: Platform) -> Iterator[httpx.Client]:
+    """A client of the platform that the tests of a file share; each has loops of its own."""
+    with shared_platform.client() as client:
+        yield client
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     program = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from benchmarks.episodes import GREEDY, Task, import_log, play, random_log
-from tests.e2e.conftest import Platform, until
+from tests.e2e.conftest import until
 from tests.e2e.product import fine_tune
 
 LAKE = Task(
@@ -22,15 +22,6 @@ LAKE = Task(
 )
 CELLS = ("start", "middle", "end")
 Answer = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    platform = Platform(tmp_path_factory.mktemp("episodes") / "state")
-    platform.start()
-    with platform.client() as client:
-        yield client
-    platform.stop()
 
 
 def put_line(http: httpx.Client, loop_id: str, **more: Any) -> None:

@@ -1,6 +1,6 @@
 """Equations 10 and 16 at work: what a loop's reward settings make of feedback, through the public API alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 import httpx
@@ -10,21 +10,11 @@ import pytest
 from examples import captions
 from shared.functional.rewards import bleu, captioning_reward, detail, length
 from tests.e2e import product
-from tests.e2e.conftest import Platform, until
+from tests.e2e.conftest import until
 from tests.e2e.product import Answer
 
 RED = "a big red shoe on white"
 REFERENCES = ["a red shoe", "one shoe in red"]
-
-
-@pytest.fixture(scope="module")
-def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A client of the one platform that these tests share; each has a loop of its own."""
-    platform = Platform(tmp_path_factory.mktemp("rewards") / "state")
-    platform.start()
-    with platform.client() as http:
-        yield http
-    platform.stop()
 
 
 def put(http: httpx.Client, loop_id: str, **settings: object) -> None:

@@ -1,7 +1,7 @@
 """What a loop's settings say is what the platform does: one platform, a loop a setting, all over HTTP."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -24,17 +24,8 @@ Reward = Callable[[str, str, random.Random], float]
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(tmp_path_factory.mktemp("settings")) / "state"
-
-
-@pytest.fixture(scope="module")
-def http(home: Path) -> Iterator[httpx.Client]:
-    platform = Platform(home)
-    platform.start()
-    with platform.client() as http:
-        yield http
-    platform.stop()
+def home(shared_platform: Platform) -> Path:
+    return shared_platform.home
 
 
 def put(http: httpx.Client, loop_id: str, **settings: object) -> None:

@@ -27,13 +27,13 @@ def run(script: Path, platform: Platform, *arguments: str) -> tuple[dict[str, fl
 
 
 @pytest.mark.parametrize("stream", ["digits", "av"])
-def test_stream_runs_at_a_rate(platform: Platform, streams: Path, stream: str) -> None:
-    report, _ = run(streams, platform, "--stream", stream, "--n", "200", "--rate", "100")
+def test_stream_runs_at_a_rate(shared_platform: Platform, streams: Path, stream: str) -> None:
+    report, _ = run(streams, shared_platform, "--stream", stream, "--n", "200", "--rate", "100")
     assert report["n"] == 200
 
 
-def test_stream_learns_by_asking_for_fine_tunes(platform: Platform, streams: Path) -> None:
-    report, _ = run(streams, platform, "--stream", "digits", "--n", "750", "--train-every", "250")
+def test_stream_learns_by_asking_for_fine_tunes(shared_platform: Platform, streams: Path) -> None:
+    report, _ = run(streams, shared_platform, "--stream", "digits", "--n", "750", "--train-every", "250")
     assert report["last"] > 0.3
 
 
