@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class EncodingServiceStub:
-    """Each modality of a context becomes one embedding. B contexts, M modalities of the model version, D numbers each.
+    """Each modality of a context becomes one embedding with a view behind it: B contexts, M modalities of the model version, D
+    numbers each, of both together.
     FAILED_PRECONDITION: the model version is not loaded here.
     """
 
@@ -44,7 +45,8 @@ class EncodingServiceStub:
 
 
 class EncodingServiceServicer:
-    """Each modality of a context becomes one embedding. B contexts, M modalities of the model version, D numbers each.
+    """Each modality of a context becomes one embedding with a view behind it: B contexts, M modalities of the model version, D
+    numbers each, of both together.
     FAILED_PRECONDITION: the model version is not loaded here.
     """
 
@@ -71,7 +73,8 @@ def add_EncodingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EncodingService:
-    """Each modality of a context becomes one embedding. B contexts, M modalities of the model version, D numbers each.
+    """Each modality of a context becomes one embedding with a view behind it: B contexts, M modalities of the model version, D
+    numbers each, of both together.
     FAILED_PRECONDITION: the model version is not loaded here.
     """
 

@@ -27,7 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EncodingServiceStub:
-    """Each modality of a context becomes one embedding. B contexts, M modalities of the model version, D numbers each.
+    """Each modality of a context becomes one embedding with a view behind it: B contexts, M modalities of the model version, D
+    numbers each, of both together.
     FAILED_PRECONDITION: the model version is not loaded here.
     """
 
@@ -39,7 +40,8 @@ class EncodingServiceStub:
 
 @_typing.type_check_only
 class EncodingServiceAsyncStub(EncodingServiceStub):
-    """Each modality of a context becomes one embedding. B contexts, M modalities of the model version, D numbers each.
+    """Each modality of a context becomes one embedding with a view behind it: B contexts, M modalities of the model version, D
+    numbers each, of both together.
     FAILED_PRECONDITION: the model version is not loaded here.
     """
 
@@ -47,7 +49,8 @@ class EncodingServiceAsyncStub(EncodingServiceStub):
     Encode: _aio.UnaryUnaryMultiCallable[_encoding_pb2.EncodeRequest, _encoding_pb2.EncodeResponse]  # type: ignore[assignment]
 
 class EncodingServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Each modality of a context becomes one embedding. B contexts, M modalities of the model version, D numbers each.
+    """Each modality of a context becomes one embedding with a view behind it: B contexts, M modalities of the model version, D
+    numbers each, of both together.
     FAILED_PRECONDITION: the model version is not loaded here.
     """
 

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class FusionServiceStub:
-    """Embeddings of the modalities present become one state H. B decisions, M modalities, D numbers each, S numbers a state.
+    """Embeddings of the modalities present become one state H: the fused embeddings, the views, and which modalities are
+    present. B decisions, M modalities, D numbers each, S numbers a state.
     FAILED_PRECONDITION: the model version is not loaded here. INVALID_ARGUMENT: shapes that are not this version's.
     """
 
@@ -49,7 +50,8 @@ class FusionServiceStub:
 
 
 class FusionServiceServicer:
-    """Embeddings of the modalities present become one state H. B decisions, M modalities, D numbers each, S numbers a state.
+    """Embeddings of the modalities present become one state H: the fused embeddings, the views, and which modalities are
+    present. B decisions, M modalities, D numbers each, S numbers a state.
     FAILED_PRECONDITION: the model version is not loaded here. INVALID_ARGUMENT: shapes that are not this version's.
     """
 
@@ -88,7 +90,8 @@ def add_FusionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FusionService:
-    """Embeddings of the modalities present become one state H. B decisions, M modalities, D numbers each, S numbers a state.
+    """Embeddings of the modalities present become one state H: the fused embeddings, the views, and which modalities are
+    present. B decisions, M modalities, D numbers each, S numbers a state.
     FAILED_PRECONDITION: the model version is not loaded here. INVALID_ARGUMENT: shapes that are not this version's.
     """
 

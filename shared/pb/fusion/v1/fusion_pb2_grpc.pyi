@@ -27,7 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class FusionServiceStub:
-    """Embeddings of the modalities present become one state H. B decisions, M modalities, D numbers each, S numbers a state.
+    """Embeddings of the modalities present become one state H: the fused embeddings, the views, and which modalities are
+    present. B decisions, M modalities, D numbers each, S numbers a state.
     FAILED_PRECONDITION: the model version is not loaded here. INVALID_ARGUMENT: shapes that are not this version's.
     """
 
@@ -41,7 +42,8 @@ class FusionServiceStub:
 
 @_typing.type_check_only
 class FusionServiceAsyncStub(FusionServiceStub):
-    """Embeddings of the modalities present become one state H. B decisions, M modalities, D numbers each, S numbers a state.
+    """Embeddings of the modalities present become one state H: the fused embeddings, the views, and which modalities are
+    present. B decisions, M modalities, D numbers each, S numbers a state.
     FAILED_PRECONDITION: the model version is not loaded here. INVALID_ARGUMENT: shapes that are not this version's.
     """
 
@@ -51,7 +53,8 @@ class FusionServiceAsyncStub(FusionServiceStub):
     """From the gradient of a loss with respect to H to how much each modality had to do with it."""
 
 class FusionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Embeddings of the modalities present become one state H. B decisions, M modalities, D numbers each, S numbers a state.
+    """Embeddings of the modalities present become one state H: the fused embeddings, the views, and which modalities are
+    present. B decisions, M modalities, D numbers each, S numbers a state.
     FAILED_PRECONDITION: the model version is not loaded here. INVALID_ARGUMENT: shapes that are not this version's.
     """
 
