@@ -64,7 +64,7 @@ class Task:
 TASKS: Final = {
     "frozenlake": Task(
         "FrozenLake-v1",
-        decisions=20_000,
+        decisions=40_000,
         solved=0.70,
         most_steps=100,
         reward_range=(0.0, 1.0),
