@@ -6,7 +6,7 @@ Shapes: B decisions, A candidates of the longest, N candidates in all, S state, 
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Self
 
@@ -128,43 +128,34 @@ class Policy:
         """Scores of every candidate; embeddings of actions where the architecture has them, else None."""
         if self.architecture.action_features:
             assert action_embeddings_NE is not None
-            mean_N, variance_N, noise_N = self._score_features(states_BS, candidates, action_embeddings_NE)
+            columns = self._score_features(states_BS, candidates, action_embeddings_NE)
         else:
-            mean_N, variance_N, noise_N = self._score_slots(states_BS, candidates)
+            columns = self._score_slots(states_BS, candidates)
         empty_BA = torch.zeros(candidates.present.shape, dtype=torch.float64)
-        scores = (mean_N, variance_N, variance_N + noise_N)
-        columns = CandidateScores(*(empty_BA.masked_scatter(candidates.present, score_N) for score_N in scores))
-        if not self.architecture.policy_logits:
-            return columns
-        logits_N = self._logits(states_BS, candidates)
-        return replace(columns, policy_logits=empty_BA.masked_scatter(candidates.present, logits_N))
+        return CandidateScores(*(empty_BA.masked_scatter(candidates.present, column_N) for column_N in columns))
 
-    def _logits(self, states_BS: Tensor, candidates: Candidates) -> Tensor:
-        """[N]; an action without a slot has the mean of the others'."""
-        logits_BK = self._q_network(states_BS.double()).policy_logits
-        logits_BK = torch.cat([logits_BK, logits_BK.mean(1, keepdim=True)], dim=1)
-        unknown = len(self._slots)
-        slots_N = torch.tensor([self._slots.get(action_id, unknown) for action_id in candidates.action_ids])
-        logits_N: Tensor = logits_BK[candidates.present.nonzero()[:, 0], slots_N]
-        return logits_N
-
-    def _score_slots(self, states_BS: Tensor, candidates: Candidates) -> tuple[Tensor, Tensor, Tensor]:
+    def _score_slots(self, states_BS: Tensor, candidates: Candidates) -> list[Tensor]:
+        """In the order of CandidateScores, [N] each."""
         q_values = self._q_network(states_BS.double())
         mean_BK, variance_BK = self._posterior.scores(q_values.features)
-        noise_BK = q_values.log_variance.exp()
-        noise_BK = torch.cat([noise_BK, noise_BK.mean(1, keepdim=True)], dim=1)
+        columns = [mean_BK, variance_BK, variance_BK + _with_unknown(q_values.log_variance.exp())]
+        if q_values.policy_logits is not None:
+            columns.append(_with_unknown(q_values.policy_logits))
         unknown = len(self._slots)
         slots_N = torch.tensor([self._slots.get(action_id, unknown) for action_id in candidates.action_ids])
         rows_N = candidates.present.nonzero()[:, 0]
-        return mean_BK[rows_N, slots_N], variance_BK[rows_N, slots_N], noise_BK[rows_N, slots_N]
+        return [column_BK[rows_N, slots_N] for column_BK in columns]
 
-    def _score_features(
-        self, states_BS: Tensor, candidates: Candidates, action_embeddings_NE: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _score_features(self, states_BS: Tensor, candidates: Candidates, action_embeddings_NE: Tensor) -> list[Tensor]:
         rows_N = candidates.present.nonzero()[:, 0]
         q_values = self._q_network(torch.cat([states_BS[rows_N], action_embeddings_NE], dim=1).double())
         mean_NK, variance_NK = self._posterior.scores(q_values.features)
-        return mean_NK[:, 0], variance_NK[:, 0], q_values.log_variance[:, 0].exp()
+        return [mean_NK[:, 0], variance_NK[:, 0], variance_NK[:, 0] + q_values.log_variance[:, 0].exp()]
+
+
+def _with_unknown(values_BK: Tensor) -> Tensor:
+    """[B, K + 1]: behind the slots' values their mean, for an action without a slot."""
+    return torch.cat([values_BK, values_BK.mean(1, keepdim=True)], dim=1)
 
 
 def distribution(
