@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from services.policy.deciding import hold_actions
 from shared.networks.policy import Candidates, Policy
 from shared.wire import WireError
 
@@ -20,14 +21,10 @@ def state_gradients(
     Raises:
         WireError: shapes that are not the version's.
     """
-    architecture = policy.architecture
-    expected = (len(action_ids), architecture.state_width)
+    expected = (len(action_ids), policy.architecture.state_width)
     if tuple(states_BS.shape) != expected:
         raise WireError(f"states are {list(states_BS.shape)}, expected {list(expected)}")
-    wanted = (len(action_ids), architecture.encoded_width) if architecture.action_features else None
-    found = None if action_embeddings_BE is None else tuple(action_embeddings_BE.shape)
-    if found != wanted:
-        raise WireError(f"action embeddings are {found}, expected {wanted}")
+    hold_actions(policy, len(action_ids), action_embeddings_BE)
     states_BS = states_BS.requires_grad_()
     candidates = Candidates.of([[action_id] for action_id in action_ids], [[] for _ in action_ids])
     loss = -policy.score(states_BS, candidates, action_embeddings_BE).expected_reward.sum()

@@ -97,7 +97,17 @@ def _hold_shapes(
     expected = (len(candidates.present), architecture.state_width)
     if tuple(states_BS.shape) != expected or len(seeds) != expected[0]:
         raise WireError(f"states are {list(states_BS.shape)} with {len(seeds)} seeds, expected {list(expected)}")
-    wanted = (len(candidates.action_ids), architecture.encoded_width) if architecture.action_features else None
+    hold_actions(policy, len(candidates.action_ids), actions_ND)
+
+
+def hold_actions(policy: Policy, count: int, actions_ND: Tensor | None) -> None:
+    """There are as many encoded actions as candidates, where the version reads their features.
+
+    Raises:
+        WireError: there are not.
+    """
+    architecture = policy.architecture
+    wanted = (count, architecture.encoded_width) if architecture.action_features else None
     found = None if actions_ND is None else tuple(actions_ND.shape)
     if found != wanted:
         raise WireError(f"action embeddings are {found}, expected {wanted}")
