@@ -28,9 +28,7 @@ def next_values(networks: Networks, following: Sequence[NextState | None]) -> tu
     with torch.no_grad():
         inputs_PI, mask_MA = next_inputs(networks, states)
         q_MA = by_candidate(networks.q_network(inputs_PI).mean, mask_MA)
-    place_M = torch.tensor(known_M)
-    q_NA = q_MA.new_zeros(len(following), q_MA.shape[1]).index_copy(0, place_M, q_MA)
-    return q_NA, torch.zeros(q_NA.shape, dtype=torch.bool).index_copy(0, place_M, mask_MA)
+    return among(torch.tensor(known_M), len(following), q_MA, mask_MA)
 
 
 def targets(
@@ -66,6 +64,12 @@ def next_inputs(networks: Networks, states: Sequence[NextState]) -> tuple[Tensor
     encoded_PE = networks.encoder.encode_actions(collate_bags([bag for state in states for bag in state.actions]))
     inputs_PI = torch.cat([states_MS.repeat_interleave(counts_M, dim=0), encoded_PE], dim=1)
     return inputs_PI, torch.arange(int(counts_M.max())) < counts_M[:, None]
+
+
+def among(place_M: Tensor, count: int, q_MA: Tensor, mask_MA: Tensor) -> tuple[Tensor, Tensor]:
+    """Values and mask [N, A] of so many rows from those of the rows that are followed; nothing in the others."""
+    q_NA = q_MA.new_zeros(count, q_MA.shape[1]).index_copy(0, place_M, q_MA)
+    return q_NA, torch.zeros(q_NA.shape, dtype=torch.bool).index_copy(0, place_M, mask_MA)
 
 
 def by_candidate(values_PK: Tensor, mask_MA: Tensor) -> Tensor:

@@ -74,7 +74,12 @@ def fine_tuned_candidate(
     start = warm_start(serving, architecture, learning.seed)
     tuned = fine_tune(start, older, learning, learning.seed + champion.version, _report(lease))
     statistics = _head(loop, tuned.networks, older, lease)
-    completed = _head(loop, tuned.networks, examples_of(experiences, architecture, reward_range), lease)
+    if learning.bootstraps:
+        # What followed is valued over all of them together.
+        completed = _head(loop, tuned.networks, examples_of(experiences, architecture, reward_range), lease)
+    else:
+        newest = examples_of(experiences[cut:], architecture, reward_range)
+        completed = add_examples(tuned.networks, statistics, newest, lease.keep)
     _refuse_infinite(completed)
     rows = held_out_rows(experiences[cut:], replay.read_decisions(loop, experiences[cut:]), reward_range)
     if not rows:

@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from services.trainer.bootstrapping import by_candidate, next_inputs, targets
+from services.trainer.bootstrapping import among, by_candidate, next_inputs, targets
 from services.trainer.examples import Examples
 from services.trainer.heads import features_of, q_network_of
 from services.trainer.networks import Networks
@@ -39,8 +39,7 @@ class _Next:
     def values(self, mean_KF: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Q(s′, ·) [N, A] of the head with this mean, and what may be chosen there."""
         q_MA = by_candidate(self.phi_PF @ mean_KF.mT, self.mask_MA)
-        q_NA = q_MA.new_zeros(count, q_MA.shape[1]).index_copy(0, self.place_M, q_MA)
-        return q_NA, torch.zeros(q_NA.shape, dtype=torch.bool).index_copy(0, self.place_M, self.mask_MA)
+        return among(self.place_M, count, q_MA, self.mask_MA)
 
 
 def fitted_targets(networks: Networks, examples: Examples, discount: float, keep_lease: Callable[[], None]) -> Tensor:
@@ -50,7 +49,8 @@ def fitted_targets(networks: Networks, examples: Examples, discount: float, keep
     targets_N = targets(networks, examples.experiences, examples.rewards, examples.zero, discount, keep_lease)
     phi_NF = with_constant(features_of(networks, examples.experiences, keep_lease))
     after = _next(networks, examples, keep_lease)
-    statistics = _sums(networks, phi_NF, examples)
+    weights_N = torch.ones(len(examples))
+    statistics = empty_statistics(networks.architecture).add(phi_NF[:, :-1], examples.slots, targets_N, weights_N)
     for _ in range(SWEEPS):
         keep_lease()
         moment_KF = torch.zeros_like(statistics.moment)
@@ -82,11 +82,6 @@ def _targets(
     q_NA, mask_NA = after.values(posterior(statistics, networks.q_network.prior_mean()).mean[:-1], len(examples))
     gain_NA = (q_NA - examples.zero).clamp(-bound, bound)
     return q_learning_target(rewards_N, torch.full_like(rewards_N, discount), gain_NA, mask_NA).float()
-
-
-def _sums(networks: Networks, phi_NF: Tensor, examples: Examples) -> HeadStatistics:
-    weights_N = torch.ones(len(examples))
-    return empty_statistics(networks.architecture).add(phi_NF[:, :-1], examples.slots, examples.rewards, weights_N)
 
 
 def _next(networks: Networks, examples: Examples, keep_lease: Callable[[], None]) -> _Next:

@@ -24,11 +24,7 @@ def add_examples(
 ) -> HeadStatistics:
     """The statistics with the examples added, each with weight one."""
     features_NF = features_of(networks, examples.experiences, keep_lease)
-    for start in range(0, len(examples), ROWS):
-        rows = slice(start, start + ROWS)
-        weights_N = torch.ones(len(features_NF[rows]))
-        statistics = statistics.add(features_NF[rows], examples.slots[rows], examples.rewards[rows], weights_N)
-    return statistics
+    return statistics.add(features_NF, examples.slots, examples.rewards, torch.ones(len(examples)))
 
 
 def features_of(

@@ -20,6 +20,8 @@ PRECISION: Final = 1.0
 # The prior of σ²: as if so many experiences had shown this variance of standardised rewards.
 PRIOR_VARIANCE: Final = 0.1
 PRIOR_COUNT: Final = 4.0
+# Outer products held at a time.
+ROWS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,14 @@ class HeadStatistics:
         """With more experiences: features [N, F - 1], slots int64 [N], standardised rewards [N] and weights [N]."""
         phi_NF, rewards_N, weights_N = with_constant(features), rewards.double(), weights.double()
         weighted_NF = weights_N[:, None] * phi_NF
+        outer = self.outer.clone()
+        # The products of all rows at once would take as many matrices. In this order the sums are the same to the bit,
+        # however the rows come in.
+        for start in range(0, len(phi_NF), ROWS):
+            rows = slice(start, start + ROWS)
+            outer.index_add_(0, slots[rows], weighted_NF[rows, :, None] * phi_NF[rows, None, :])
         return type(self)(
-            self.outer.index_add(0, slots, weighted_NF[:, :, None] * phi_NF[:, None, :]),
+            outer,
             self.moment.index_add(0, slots, weighted_NF * rewards_N[:, None]),
             self.square.index_add(0, slots, weights_N * rewards_N**2),
             self.count.index_add(0, slots, torch.ones_like(rewards_N)),
