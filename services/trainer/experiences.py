@@ -106,7 +106,8 @@ class Replay:
         """What followed the rows' decisions, and how episodes ended with them; in loops without episodes nothing."""
         if loop.settings.problem_type != "episodic" or not rows:
             return {}, {}
-        first, timeout = rows[0].sequence, loop.settings.episode_timeout
+        # The oldest decision's own sequence may be a late one: it may have been restated.
+        first, timeout = min(row.sequence for row in rows), loop.settings.episode_timeout
         with read_session(self._engine) as session:
             next_ids = read_next_decisions(session, loop.tenant, loop.loop_id, first)
             ends = read_ends(session, loop.tenant, loop.loop_id, first, timeout)

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from io import BytesIO
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -50,20 +51,40 @@ def with_context(payload: bytes, context: Context) -> bytes:
     return message.SerializeToString()
 
 
+def restate(workplace: Workplace, first_sequence: int, reward: float) -> None:
+    """The next revision of a decision's experience, with the loop's next sequence."""
+    with write_session(workplace.engine) as session:
+        rows = session.query(ExperienceRow).order_by(ExperienceRow.sequence).all()
+        now = next(
+            one for one in rows if first_sequence in (one.sequence, one.restates_sequence) and not one.superseded
+        )
+        columns = {column.name: getattr(now, column.name) for column in ExperienceRow.__table__.columns}
+        restated = {"sequence": rows[-1].sequence + 1, "revision": now.revision + 1, "superseded": False}
+        session.add(ExperienceRow(**columns | restated | {"reward": reward, "restates_sequence": first_sequence}))
+        now.superseded = True
+
+
 def test_a_restated_decision_counts_once_by_its_newest_revision_in_its_old_place(workplace: Workplace) -> None:
     bandit.add_loop(workplace.engine, bandit.settings())
     bandit.add_experiences(workplace.engine, 5)
-    with write_session(workplace.engine) as session:
-        first = session.query(ExperienceRow).filter_by(sequence=2).one()
-        for revision, reward in ((2, 7.0), (3, 9.0)):
-            columns = {column.name: getattr(first, column.name) for column in ExperienceRow.__table__.columns}
-            restated = {"sequence": 4 + revision, "revision": revision, "superseded": revision == 2}
-            session.add(ExperienceRow(**columns | restated | {"reward": reward, "restates_sequence": 2}))
-        first.superseded = True
+    restate(workplace, 2, 7.0)
+    restate(workplace, 2, 9.0)
     replay, loop = Replay(workplace.engine, decode_all, workplace.artifacts.get), bandit.read_loop_of(workplace.engine)
     rows = [one.row for one in replay.read(loop, 1000, lambda: None)]
     assert [(row.first_sequence, row.sequence) for row in rows] == [(1, 1), (2, 7), (3, 3), (4, 4), (5, 5)]
     assert rows[1].reward == 9.0
+
+
+def test_what_followed_is_known_where_the_oldest_decision_was_restated(workplace: Workplace) -> None:
+    bandit.add_loop(workplace.engine, bandit.settings(problem_type="episodic"))
+    bandit.add_experiences(workplace.engine, 4)
+    with write_session(workplace.engine) as session:
+        decisions = session.query(DecisionRow).order_by(DecisionRow.decided_at).all()
+        for before, after in pairwise(decisions):
+            after.previous_decision_id = before.decision_id
+    restate(workplace, 1, 9.0)
+    replay, loop = Replay(workplace.engine, decode_all, workplace.artifacts.get), bandit.read_loop_of(workplace.engine)
+    assert [one.next_state is not None for one in replay.read(loop, 1000, lambda: None)] == [True, True, True, False]
 
 
 def test_pictures_are_found_inline_and_in_the_store_and_decoded_once(photos: Workplace) -> None:
