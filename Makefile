@@ -32,7 +32,7 @@ demo: install ## Drive a real product's traffic through the platform and watch i
 test: install-dev browser check ## Checks and all tests: unit, contract, integration, e2e, architecture
 	$(BIN)/pytest -n 2 tests/unit tests/contract
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest -n 2 --dist loadfile tests/e2e
 
 test-full: test ## What takes longer as well: learning figures, long streams
 	$(BIN)/pytest tests/e2e --run-long

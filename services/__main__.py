@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import httpx
 import typer
@@ -20,6 +20,10 @@ from rich.console import Console
 from services.supervisor import Program, Supervisor
 from shared.db.engine import open_engine, upgrade
 from shared.settings import PlatformSettings
+
+MAKE_NAMES: Final = ("make", "gmake")
+INTERRUPT_SECONDS: Final = 0.25
+INTERRUPT_LOOKS: Final = 3
 
 cli = typer.Typer(help="Rewardloop: decide from everything you know of the moment, and learn from what happens next.")
 console = Console(stderr=True, highlight=False)
@@ -103,10 +107,22 @@ async def _is_ready(client: httpx.AsyncClient) -> bool:
 
 async def _stop_with_make(stop: asyncio.Event) -> None:
     """Stops when GNU make, whose recipe this is, got SIGINT alone: it does not pass that on, and waits for us."""
-    while "MAKELEVEL" in os.environ and not _is_handling_interrupt(os.getppid()):
-        await asyncio.sleep(0.5)
-    if "MAKELEVEL" in os.environ:
-        stop.set()
+    parent = os.getppid()
+    if not _is_make(parent):
+        return
+    # A parent blocks signals for a moment whenever it starts a process: only what lasts counts.
+    seen = 0
+    while seen < INTERRUPT_LOOKS:
+        await asyncio.sleep(INTERRUPT_SECONDS)
+        seen = seen + 1 if _is_handling_interrupt(parent) else 0
+    stop.set()
+
+
+def _is_make(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() in MAKE_NAMES
+    except OSError:
+        return False
 
 
 def _is_handling_interrupt(pid: int) -> bool:

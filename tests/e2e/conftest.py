@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -46,8 +46,9 @@ def free_port() -> int:
 class Platform:
     """`rewardloop up` as a child process."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, command: Sequence[str] = (sys.executable, "-m", "services", "up")) -> None:
         self.home = home
+        self._command = command
         self.port, self.dashboard_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -64,8 +65,7 @@ class Platform:
             "REWARDLOOP_DASHBOARD_PORT": str(self.dashboard_port),
             "REWARDLOOP_BOOTSTRAP_KEY": KEY,
         }
-        command = [sys.executable, "-m", "services", "up"]
-        self._process = subprocess.Popen(command, env=environment, start_new_session=True)
+        self._process = subprocess.Popen(self._command, env=environment, start_new_session=True)
         with self.client() as http:
             until(lambda: ready(http), "the platform is ready")
 

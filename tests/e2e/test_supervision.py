@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,20 @@ def test_a_signal_stops_everything(platform: Platform, number: signal.Signals, t
     platform.process.wait(timeout=10)
     assert time.monotonic() - before < 10
     assert [process.cmdline() for process in running if alive(process)] == []
+
+
+def test_an_interrupt_of_make_alone_stops_what_its_recipe_runs(tmp_path: Path) -> None:
+    makefile = tmp_path / "Makefile"
+    makefile.write_text(f"up:\n\t@exec {sys.executable} -m services up\n")
+    made = Platform(tmp_path / "state", command=("make", "--silent", "--file", str(makefile), "up"))
+    try:
+        made.start()
+        running = made.processes()
+        made.process.send_signal(signal.SIGINT)
+        made.process.wait(timeout=15)
+        assert [process.cmdline() for process in running if alive(process)] == []
+    finally:
+        made.stop()
 
 
 def test_a_second_platform_on_the_same_state_is_refused(platform: Platform) -> None:
