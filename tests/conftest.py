@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from sqlalchemy import Engine
 from uuid_utils import uuid7
 
 from deploy.local.home import running
@@ -15,6 +16,7 @@ from deploy.local.kafka import KafkaServer
 from deploy.local.postgresql import PostgresqlServer
 from deploy.local.redis import RedisServer
 from deploy.local.server import LocalServer, ServerError
+from tests.databases import open_empty
 
 # Where this run of the tests starts servers: told to its workers, which inherit the environment.
 SERVICES_FOLDER = "REWARDLOOP_TEST_SERVICES"
@@ -74,6 +76,31 @@ def postgresql_url(postgresql: PostgresqlServer) -> Iterator[str]:
     name = f"test_{uuid7().hex}"
     yield postgresql.create_database(name)
     postgresql.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def worker_database(postgresql: PostgresqlServer) -> Iterator[str]:
+    """SQLAlchemy's URL of a PostgreSQL database that this worker's tests use one after the other."""
+    name = f"test_{uuid7().hex}"
+    yield postgresql.create_database(name)
+    postgresql.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """SQLAlchemy's URL of a database of either kind: the test runs on both. `open_empty` opens it."""
+    if request.param == "sqlite":
+        return "sqlite://"
+    url: str = request.getfixturevalue("worker_database")
+    return url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """A database of either kind with the platform's tables, empty."""
+    engine = open_empty(database_url)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")
