@@ -308,6 +308,11 @@ def imported_from_pb(message: events_pb2.ExperienceImported) -> domain.ImportedE
     )
 
 
+def imported_decision(payload: bytes) -> bytes:
+    """The decision in a serialised ExperienceImported, serialised itself: as if it alone had been logged."""
+    return events_pb2.ExperienceImported.FromString(payload).decision.SerializeToString()
+
+
 def experience_to_pb(experience: domain.Experience) -> events_pb2.ExperienceJoined:
     return events_pb2.ExperienceJoined(
         tenant=experience.tenant,

@@ -71,8 +71,8 @@ def learned(http: httpx.Client, loop_id: str, **more: Any) -> dict[str, float]:
 
 def test_a_random_log_solves_the_frozen_lake(http: httpx.Client) -> None:
     http.put("/v1/loops/lake", json=LAKE.loop(), timeout=60).raise_for_status()
-    assert import_log(http, "lake", random_log(LAKE)) == LAKE.decisions
-    assert import_log(http, "lake", random_log(LAKE)) == 0
+    assert import_log(http, "lake", random_log(LAKE)).rows == LAKE.decisions
+    assert import_log(http, "lake", random_log(LAKE)).rows == 0
     returns: list[float] = []
     for _ in range(5):
         fine_tune(http, "lake")
