@@ -125,6 +125,14 @@ def test_the_head_of_q_learning_counts_experiences_and_waits_for_the_next_versio
     assert expected(http, "waits", "start") == before
 
 
+def test_only_an_episodic_problem_has_episodes_that_end(http: httpx.Client) -> None:
+    body = {"end": "terminated", "decision_id": "d"}
+    for problem_type, status in (("cb", 422), ("episodic", 202)):
+        loop = {"problem_type": problem_type, "modalities": {"cell": {"kind": "text"}}, "actions": [{"id": "go"}]}
+        http.put("/v1/loops/problem", json=loop, timeout=60).raise_for_status()
+        assert http.post("/v1/loops/problem/episodes/e/end", json=body).status_code == status
+
+
 def test_an_end_after_the_timeout_is_a_truncation(http: httpx.Client) -> None:
     for loop_id, timeout, end in (("patient", "PT1H", "terminated"), ("hasty", "PT0.001S", "truncated")):
         put_line(http, loop_id, episode_timeout=timeout)
