@@ -55,11 +55,15 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What policy computed of A candidates: Q in the reward's unit, epistemic and total variance; float64 [A] each."""
+    """What policy computed of A candidates: Q in the reward's unit, epistemic and total variance; float64 [A] each.
+
+    Where the version has learned a policy itself, the distribution is the softmax of `policy_logits`, else None.
+    """
 
     expected_rewards: Doubles
     variances: Doubles
     outcome_variances: Doubles
+    policy_logits: Doubles | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,6 +174,7 @@ def decision_to_pb(decision: domain.Decision) -> events_pb2.DecisionMade:
         modalities_missing=decision.modalities_missing,
         request_sha256=decision.request_sha256,
         modality_importance=decision.modality_importance,
+        policy_logits=None if scores is None or scores.policy_logits is None else tensor_to_pb(scores.policy_logits),
     )
 
 
@@ -215,6 +216,7 @@ def _scores_from_pb(message: events_pb2.DecisionMade) -> domain.Scores | None:
         expected_rewards=doubles_from_pb(message.expected_rewards),
         variances=doubles_from_pb(message.variances),
         outcome_variances=doubles_from_pb(message.outcome_variances),
+        policy_logits=doubles_from_pb(message.policy_logits) if message.HasField("policy_logits") else None,
     )
 
 
@@ -304,6 +306,11 @@ def imported_from_pb(message: events_pb2.ExperienceImported) -> domain.ImportedE
         reward=message.reward if message.HasField("reward") else None,
         end=_end_from_pb(message.end) if message.HasField("end") else None,
     )
+
+
+def imported_decision(payload: bytes) -> bytes:
+    """The decision in a serialised ExperienceImported, serialised itself: as if it alone had been logged."""
+    return events_pb2.ExperienceImported.FromString(payload).decision.SerializeToString()
 
 
 def experience_to_pb(experience: domain.Experience) -> events_pb2.ExperienceJoined:

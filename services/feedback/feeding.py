@@ -30,6 +30,8 @@ from shared.registry.artifacts import ArtifactError, ArtifactStore
 from shared.registry.manifest import Manifest
 
 BATCH: Final = 64
+# Where nothing has to be encoded.
+COUNTED: Final = 500
 # Experiences without anything to feed that are looked through again after a restart, at most.
 UNTOLD: Final = 1000
 TIMEOUT: Final = 10.0
@@ -89,15 +91,16 @@ class Feeder:
         ref, seen = version.ref, self._seen(version)
         # The log has what a version decided itself, unless that lacks the action's embedding.
         own = None if reads_actions else ref.version
+        learns = not manifest.settings.learning.bootstraps
+        most = BATCH if learns else COUNTED
         with read_session(self._engine) as session:
-            lacking = read_joined(session, (ref.tenant, ref.loop_id), seen, BATCH, not_decided_by=own)
+            lacking = read_joined(session, (ref.tenant, ref.loop_id), seen, most, not_decided_by=own)
         if lacking:
             now = self._wall()
-            learns = not manifest.settings.learning.bootstraps
             fed = self._under(version, lacking, reads_actions) if learns else _without_state(version, lacking)
             self._log.append(EXPERIENCES, [experience_record(experience, now) for experience in fed])
         last = lacking[-1][0].sequence if lacking else 0
-        seen = last if len(lacking) == BATCH else max(last, version.last_sequence)
+        seen = last if len(lacking) == most else max(last, version.last_sequence)
         if lacking or seen - version.fed_sequence >= UNTOLD:
             with write_session(self._engine) as session:
                 set_fed(session, version, seen)

@@ -42,7 +42,7 @@ class Join:
                 case EpisodeEnd():
                     self.changes.episode_ends.append(event)
                 case ImportedExperience():
-                    self._import(event)
+                    self._import(event, wire.imported_decision(stored.record.value))
 
     def close_due(self, until: int) -> None:
         """Closes the windows that end before a time, in order of their ends; without a loop there is no experience."""
@@ -70,10 +70,10 @@ class Join:
             self._start(window, activation)
         self._join_dangling(window)
 
-    def _import(self, imported: ImportedExperience) -> None:
+    def _import(self, imported: ImportedExperience, payload: bytes) -> None:
         """The window closes at once, by what the experience brings; other feedback is late."""
         decision = imported.decision
-        window = self._open(decision, wire.decision_to_pb(decision).SerializeToString())
+        window = self._open(decision, payload)
         if window is None:
             return
         new = [feedback for feedback in imported.feedback if _identity(feedback) not in self._known.feedback_ids]

@@ -71,6 +71,8 @@ class Relay:
             self._log.append(EXPERIENCES, [experience_record(_as_decided(*one), now) for one in joined])
             with write_session(self._engine) as session:
                 set_published(session, loop, joined[-1][0].sequence)
+            if len(joined) < MOST:
+                return
 
 
 def _as_decided(experience: Experience, decision: events_pb2.DecisionMade) -> Experience:

@@ -55,6 +55,10 @@ class RankedAction(Answer):
     expected_reward: float | None
     interval: Interval | None = Field(description="95 %, of the expected reward.")
     outcome_interval: Interval | None = Field(description="95 %, of the reward itself: noise included.")
+    policy_logit: float | None = Field(
+        description="Under `reward_guided`: the softmax of these over the allowed actions, with the floor, is the "
+        "distribution. Null under other objectives."
+    )
 
 
 class DecisionAnswer(Answer):

@@ -22,7 +22,7 @@ from services.gateway.problems import Problem, ProblemType
 from services.gateway.repository import add_audit, read_known_ids
 from services.gateway.storage import Storage
 from shared.db.engine import read_session, write_session
-from shared.domain import Clock, Decision, Doubles, Feedback, ImportedExperience
+from shared.domain import Clock, Decision, Doubles, Feedback, ImportedExperience, Media
 from shared.eventlog import MAX_RECORD_BYTES, Record
 from shared.events import DECISIONS, imported_record
 from shared.loop_settings import Loop
@@ -98,13 +98,8 @@ class Importer:
         media = (media_id for one in parsed for media_id in media_ids(one.row.context))
         types = await self.storage.media_types(served.loop.tenant, media)
         built = await asyncio.to_thread(self._build, served, parsed, types, report)
-        records: list[Record] = []
-        for line, imported in built:
-            record = imported_record(replace(imported, decision=await self._stored(imported.decision)))
-            if record.size > MAX_RECORD_BYTES:
-                report.skip(line, Problem(ProblemType.EVENT_TOO_LARGE, "An event holds at most 2 MiB."))
-            else:
-                records.append(record)
+        stored = [(line, await self._stored(imported)) for line, imported in built]
+        records = await asyncio.to_thread(_records, stored, report)
         if records:
             await self.appender.append(DECISIONS, records)
         report.accepted += len(records)
@@ -141,14 +136,31 @@ class Importer:
                 report.skip(one.line, problem)
         return built
 
-    async def _stored(self, decision: Decision) -> Decision:
-        context = {name: await self.storage.as_logged(value) for name, value in decision.context.items()}
-        return replace(decision, context=context)
+    async def _stored(self, imported: ImportedExperience) -> ImportedExperience:
+        """As it is logged: what is large is durable first."""
+        context = imported.decision.context
+        media = {name: value for name, value in context.items() if isinstance(value, Media)}
+        if not media:
+            return imported
+        logged = {name: await self.storage.as_logged(value) for name, value in media.items()}
+        return replace(imported, decision=replace(imported.decision, context={**context, **logged}))
 
     def _audit(self, caller: ApiKey, loop: Loop) -> None:
         with write_session(self.engine) as session:
             of = f"loops/{loop.loop_id}/experiences"
             add_audit(session, caller.tenant, caller.key_id, "import", of, self.clock())
+
+
+def _records(imported: Sequence[tuple[int, ImportedExperience]], report: Report) -> list[Record]:
+    """One a row; a row that is too large for the log is told."""
+    records: list[Record] = []
+    for line, one in imported:
+        record = imported_record(one)
+        if record.size > MAX_RECORD_BYTES:
+            report.skip(line, Problem(ProblemType.EVENT_TOO_LARGE, "An event holds at most 2 MiB."))
+        else:
+            records.append(record)
+    return records
 
 
 def imported_of(served: ServedLoop, parsed: ParsedRow, media_types: MediaTypes, now: int) -> ImportedExperience:

@@ -5,6 +5,10 @@ import orjson
 from shared.db.statistics import Z_95
 from shared.domain import Decision, Doubles, Scores
 
+# One a candidate; None where no model version decided, and for logits where it has learned no policy itself.
+Numbers = list[float] | list[None]
+Intervals = list[list[float]] | list[None]
+
 
 def answer_of(decision: Decision) -> bytes:
     """The answer as JSON; a function of the decision alone, so that a repeated request gets the same bytes."""
@@ -44,20 +48,21 @@ def _ranking(decision: Decision) -> list[dict[str, object]]:
             "expected_reward": expected,
             "interval": interval,
             "outcome_interval": outcome,
+            "policy_logit": logit,
         }
-        for action, probability, expected, interval, outcome in rows
+        for action, probability, expected, interval, outcome, logit in rows
     ]
 
 
-def _columns(
-    decision: Decision,
-) -> tuple[list[float] | list[None], list[list[float]] | list[None], list[list[float]] | list[None]]:
+def _columns(decision: Decision) -> tuple[Numbers, Intervals, Intervals, Numbers]:
+    """Expected rewards, their intervals, those of outcomes, and logits."""
     scores = decision.scores
+    nothing = [None] * len(decision.actions)
     if scores is None:
-        nothing = [None] * len(decision.actions)
-        return nothing, nothing, nothing
+        return nothing, nothing, nothing, nothing
     expected: list[float] = scores.expected_rewards.tolist()
-    return expected, _intervals(scores, scores.variances), _intervals(scores, scores.outcome_variances)
+    intervals = _intervals(scores, scores.variances), _intervals(scores, scores.outcome_variances)
+    return expected, *intervals, nothing if scores.policy_logits is None else scores.policy_logits.tolist()
 
 
 def _intervals(scores: Scores, variances: Doubles) -> list[list[float]]:

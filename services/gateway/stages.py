@@ -104,10 +104,10 @@ def choices_from_pb(answer: policy_pb2.DecideResponse, rows: Sequence[Candidates
         WireError: it is not what the contract promises, or not finite.
     """
     counts = [len(row.action_ids) for row in rows]
-    columns = [
-        rows_of(wire.doubles_from_pb(tensor), sum(counts))
-        for tensor in (answer.probabilities, answer.expected_rewards, answer.variances, answer.outcome_variances)
-    ]
+    tensors = [answer.probabilities, answer.expected_rewards, answer.variances, answer.outcome_variances]
+    if answer.HasField("policy_logits"):
+        tensors.append(answer.policy_logits)
+    columns = [rows_of(wire.doubles_from_pb(tensor), sum(counts)) for tensor in tensors]
     if not all(np.isfinite(column).all() for column in columns):
         raise wire.WireError("scores or probabilities are not finite")
     drawn = rows_of(wire.tensor_from_pb(answer.drawn, "int64", 1), len(rows)).tolist()

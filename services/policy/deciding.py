@@ -26,7 +26,7 @@ UNIT: Final = 2.0**-53
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """int64 [B] positions of the drawn actions, bool [B] whether a row's baseline was given for want of certainty;
-    float64 [N] each of all candidates, row after row."""
+    float64 [N] each of all candidates, row after row; logits where the version has learned a policy itself."""
 
     position: Tensor
     abstained: Tensor
@@ -34,6 +34,7 @@ class Drawn:
     expected_rewards: Tensor
     variances: Tensor
     outcome_variances: Tensor
+    policy_logits: Tensor | None = None
 
 
 def load_version_policy(architecture: Architecture, data: bytes) -> Policy:
@@ -78,7 +79,9 @@ def decide(
             probabilities_BA = give_baselines(probabilities_BA, abstained_B, baselines)
         uniform_B = torch.tensor([(seed >> SEED_SHIFT) * UNIT for seed in seeds], dtype=torch.float64)
         position_B = draw_action(probabilities_BA, uniform_B)
-    columns = (probabilities_BA, scores.expected_reward, scores.variance, scores.outcome_variance)
+    columns = [probabilities_BA, scores.expected_reward, scores.variance, scores.outcome_variance]
+    if scores.policy_logits is not None:
+        columns.append(scores.policy_logits)
     return Drawn(position_B, abstained_B, *(column_BA[candidates.present] for column_BA in columns))
 
 

@@ -64,6 +64,7 @@ class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
             variances=wire.tensor_to_pb(drawn.variances.numpy()),
             outcome_variances=wire.tensor_to_pb(drawn.outcome_variances.numpy()),
             abstained=drawn.abstained.tolist(),
+            policy_logits=None if drawn.policy_logits is None else wire.tensor_to_pb(drawn.policy_logits.numpy()),
         )
 
     async def Attribute(  # noqa: N802 - gRPC's name

@@ -16,7 +16,7 @@ class Record:
     @property
     def size(self) -> int:
         """Bytes that count towards MAX_RECORD_BYTES: key, value and headers."""
-        headers = sum(len(name) + len(value) for name, value in self.headers.items())
+        headers = sum(map(len, self.headers)) + sum(map(len, self.headers.values()))
         return len(self.key.encode()) + len(self.value) + headers
 
 

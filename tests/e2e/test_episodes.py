@@ -71,8 +71,8 @@ def learned(http: httpx.Client, loop_id: str, **more: Any) -> dict[str, float]:
 
 def test_a_random_log_solves_the_frozen_lake(http: httpx.Client) -> None:
     http.put("/v1/loops/lake", json=LAKE.loop(), timeout=60).raise_for_status()
-    assert import_log(http, "lake", random_log(LAKE)) == LAKE.decisions
-    assert import_log(http, "lake", random_log(LAKE)) == 0
+    assert import_log(http, "lake", random_log(LAKE)).rows == LAKE.decisions
+    assert import_log(http, "lake", random_log(LAKE)).rows == 0
     returns: list[float] = []
     for _ in range(5):
         fine_tune(http, "lake")
@@ -123,6 +123,14 @@ def test_the_head_of_q_learning_counts_experiences_and_waits_for_the_next_versio
 
     until(lambda: head_sequence() == sequence + 20, "the head has counted them", 20)
     assert expected(http, "waits", "start") == before
+
+
+def test_only_an_episodic_problem_has_episodes_that_end(http: httpx.Client) -> None:
+    body = {"end": "terminated", "decision_id": "d"}
+    for problem_type, status in (("cb", 422), ("episodic", 202)):
+        loop = {"problem_type": problem_type, "modalities": {"cell": {"kind": "text"}}, "actions": [{"id": "go"}]}
+        http.put("/v1/loops/problem", json=loop, timeout=60).raise_for_status()
+        assert http.post("/v1/loops/problem/episodes/e/end", json=body).status_code == status
 
 
 def test_an_end_after_the_timeout_is_a_truncation(http: httpx.Client) -> None:

@@ -1,9 +1,11 @@
 """What a decision logs is enough to make it again, to the tolerances of the design (section 6.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, islice
 
+import httpx
 import numpy as np
+import pytest
 import torch
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -15,10 +17,9 @@ from shared import wire
 from shared.db.engine import open_engine, read_session
 from shared.db.tables import DecisionRow, ExperienceRow
 from shared.domain import Decision, Doubles, Floats, ModelRef
-from shared.functional.exploration import thompson_probabilities, with_floor
 from shared.loop_settings import ExplorationSettings
 from shared.networks.media_decoder import decode_all
-from shared.networks.policy import Candidates
+from shared.networks.policy import Candidates, CandidateScores, distribution
 from shared.pb.events.v1 import events_pb2
 from shared.registry.artifacts import ArtifactStore
 from shared.registry.loading import Loaded
@@ -27,33 +28,103 @@ from shared.registry.versions import read_version
 from tests.e2e import product
 from tests.e2e.conftest import Platform
 
-LOOP = "replay"
+STRATEGIES: list[dict[str, object]] = [
+    {"strategy": "thompson", "scale": 1.0, "floor": 0.01},
+    {"strategy": "ucb", "scale": 0.5, "floor": 0.1},
+    {"strategy": "squarecb", "gamma": 5.0},
+    {"strategy": "epsilon_greedy", "epsilon": 0.3, "floor": 0.0},
+    {"strategy": "boltzmann", "temperature": 0.2},
+]
 
 
-def test_every_decision_replays(platform: Platform) -> None:
+def test_every_decision_replays(http: httpx.Client, shared_platform: Platform) -> None:
     stream = product.visits()
-    with platform.client() as http:
-        product.put_loop(http, LOOP)
-        visits = product.learn_until_a_version_takes_over(http, LOOP, stream, 150)
-        for visit in islice(stream, 50):
-            product.tell(http, LOOP, product.decide(http, LOOP, visit), visit)
-        product.wait_for_experiences(http, LOOP, visits + 50)
+    product.put_loop(http, "pictures")
+    visits = product.learn_until_a_version_takes_over(http, "pictures", stream, 150)
+    for visit in islice(stream, 50):
+        product.tell(http, "pictures", product.decide(http, "pictures", visit), visit)
+    product.wait_for_experiences(http, "pictures", visits + 50)
+    versions = replayed(shared_platform, "pictures", {1: ExplorationSettings()})
+    assert sorted(versions) == [1, max(versions)]
+    assert max(versions) > 1
+    assert all(version.sequence > version.manifest.covers_sequence for version in versions.values())
+
+
+def test_every_strategy_replays(http: httpx.Client, shared_platform: Platform) -> None:
+    revisions = {}
+    for exploration in STRATEGIES:
+        revision = put(http, "strategies", exploration=exploration)
+        revisions[revision] = ExplorationSettings.model_validate(exploration)
+        visit(http, "strategies", 15, [] if len(revisions) % 2 else ["other"])
+    assert set(replayed(shared_platform, "strategies", revisions)) == {1}
+
+
+def test_a_policy_that_was_learned_itself_replays(http: httpx.Client, shared_platform: Platform) -> None:
+    learning = {"objective": "reward_guided", "learning_rate": 5e-3, "max_steps": 100}
+    exploration = {"strategy": "epsilon_greedy", "epsilon": 1.0, "floor": 0.02, "seed": 1}
+    revision = put(http, "guided", learning=learning, exploration=exploration)
+    visit(http, "guided", 200, [])
+    run = product.fine_tune(http, "guided")
+    assert run["status"] == "succeeded", run
+    decision_id = visit(http, "guided", 30, ["other"])
+    detail = http.get(f"/v1/loops/guided/decisions/{decision_id}").raise_for_status().json()
+    told = {row["id"]: (row["policy_logit"], row["probability"]) for row in detail["ranking"]}
+    likelihood = np.exp([told["left"][0], told["right"][0]])
+    assert told["left"][1] == pytest.approx(0.98 * likelihood[0] / likelihood.sum() + 0.01)
+    versions = replayed(shared_platform, "guided", {revision: ExplorationSettings.model_validate(exploration)})
+    assert sorted(versions) == [1, 2]
+
+
+def put(http: httpx.Client, loop_id: str, **settings: object) -> int:
+    """A small loop; the revision of its settings."""
+    modalities = {"user": {"kind": "tabular"}, "words": {"kind": "text"}}
+    body = {"modalities": modalities, "actions": [{"id": name} for name in ("left", "right", "other")]}
+    answer = http.put(f"/v1/loops/{loop_id}", json=body | settings, timeout=60).raise_for_status().json()
+    return int(answer["settings_revision"])
+
+
+def visit(http: httpx.Client, loop_id: str, count: int, excluded: list[str]) -> str:
+    """Decisions for red and blue, each with its own best action, and their feedback; the last one's id once joined."""
+    before = product.statistics(http, loop_id)["experiences"]
+    colours = [("red", "blue")[number % 2] for number in range(count)]
+    rows = [
+        {"context": {"user": {"colour": colour}, "words": f"a {colour} shoe"}, "excluded_action_ids": excluded}
+        for colour in colours
+    ]
+    url = f"/v1/loops/{loop_id}/decisions:batch"
+    decided = http.post(url, json={"decisions": rows}).raise_for_status().json()["decisions"]
+    events = [
+        {
+            "decision_id": one["decision_id"],
+            "metric": "reward",
+            "value": (colour == "red") == (one["action_id"] == "left"),
+        }
+        for one, colour in zip(decided, colours, strict=True)
+    ]
+    http.post(f"/v1/loops/{loop_id}/feedback", json=events).raise_for_status()
+    product.wait_for_experiences(http, loop_id, before + count)
+    return str(decided[-1]["decision_id"])
+
+
+def replayed(platform: Platform, loop_id: str, revisions: Mapping[int, ExplorationSettings]) -> dict[int, "Replay"]:
+    """Makes every decision of a loop again that a version made; the versions, as far as they have learned then."""
     store = ArtifactStore(platform.home / "artifacts")
     with read_session(open_engine(f"sqlite:///{platform.home / 'rewardloop.db'}")) as session:
-        rows = session.scalars(select(DecisionRow).where(DecisionRow.loop_id == LOOP)).all()
+        rows = session.scalars(select(DecisionRow).where(DecisionRow.loop_id == loop_id)).all()
         decisions = [wire.decision_from_pb(events_pb2.DecisionMade.FromString(row.payload)) for row in rows]
         by_id = {decision.decision_id: decision for decision in decisions}
-        joined = session.scalars(select(ExperienceRow).order_by(ExperienceRow.sequence)).all()
+        of = ExperienceRow
+        joined = session.scalars(select(of).where(of.loop_id == loop_id).order_by(of.sequence)).all()
         experiences = [(by_id[row.decision_id], row.reward) for row in joined]
-        made = sorted((one for one in decisions if one.model_version is not None), key=lambda one: one.head_sequence)
-        numbers = sorted({decision.model_version for decision in made if decision.model_version is not None})
-        assert numbers[0] == 1
-        assert len(numbers) == 2
-        versions = {number: Replay(session, store, made[0], number, experiences) for number in numbers}
-        for decision in made:
-            assert decision.model_version is not None
-            versions[decision.model_version].check(decision)
-        assert all(version.sequence > version.manifest.covers_sequence for version in versions.values())
+        versions: dict[int, Replay] = {}
+        for decision in sorted(decisions, key=lambda one: one.head_sequence):
+            number = decision.model_version
+            if number is not None:
+                version = versions.get(number) or Replay(session, store, decision, number, experiences)
+                versions[number] = version
+                version.check(decision, revisions[decision.settings_revision])
+        assert {one.settings_revision for one in decisions if one.model_version is not None} == set(revisions)
+    return versions
 
 
 class Replay:
@@ -81,7 +152,7 @@ class Replay:
     def _part(self, part: Part) -> bytes:
         return self.store.get(self.manifest.parts[part])
 
-    def check(self, decision: Decision) -> None:
+    def check(self, decision: Decision, exploration: ExplorationSettings) -> None:
         assert decision.state is not None
         assert decision.scores is not None
         self._learn(decision.head_sequence)
@@ -99,7 +170,10 @@ class Replay:
         )
         np.testing.assert_allclose(decision.scores.expected_rewards, again.expected_rewards, atol=1e-6)
         np.testing.assert_allclose(decision.scores.variances, again.variances, atol=1e-6)
-        np.testing.assert_allclose(decision.probabilities, _distribution(decision), atol=1e-9)
+        assert (decision.scores.policy_logits is None) == (again.policy_logits is None)
+        if again.policy_logits is not None:
+            np.testing.assert_allclose(decision.scores.policy_logits, again.policy_logits, atol=1e-6)
+        np.testing.assert_allclose(decision.probabilities, _distribution(decision, exploration), atol=1e-9)
         drawn = _drawn(decision)
         assert decision.action_id == decision.actions[drawn].id
         assert decision.probability == decision.probabilities[drawn]
@@ -125,13 +199,15 @@ class Replay:
         return state
 
 
-def _distribution(decision: Decision) -> Doubles:
-    """From the logged scores alone."""
-    assert decision.scores is not None
-    mean, variance = decision.scores.expected_rewards, decision.scores.variances
-    explored = ExplorationSettings().scale ** 2 * variance
-    thompson = thompson_probabilities(torch.from_numpy(mean.copy())[None], torch.from_numpy(explored)[None])
-    probabilities: Doubles = with_floor(thompson, ExplorationSettings().floor)[0].numpy()
+def _distribution(decision: Decision, exploration: ExplorationSettings) -> Doubles:
+    """From what is logged alone: scores, logits where there are any, and what was excluded."""
+    scores = decision.scores
+    assert scores is not None
+    columns = (scores.expected_rewards, scores.variances, scores.outcome_variances, scores.policy_logits)
+    tensors = [None if column is None else torch.from_numpy(column.copy())[None] for column in columns]
+    allowed = torch.tensor([[action.id not in decision.excluded_action_ids for action in decision.actions]])
+    drawn_from = distribution(CandidateScores(*tensors), allowed, exploration, (0.0, 1.0))
+    probabilities: Doubles = drawn_from[0].numpy()
     return probabilities
 
 

@@ -1,6 +1,7 @@
 """Equations 10 and 16 at work: what a loop's reward settings make of feedback, through the public API alone."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from itertools import islice
 
 import httpx
@@ -126,6 +127,38 @@ def test_a_reward_that_is_defined_anew_restates_what_is_joined(http: httpx.Clien
         (1, 1, None),
     ]
     until(lambda: product.statistics(http, "restated")["head_sequence"] == 5, "the head has learned of it", 30)
+
+
+def test_a_window_ends_when_it_was_told_to_and_earns_the_default(http: httpx.Client) -> None:
+    for wait, default in (("PT0.2S", 0.25), ("PT0.1S", -1.0)):
+        loop_id = f"default{default}".replace(".", "-")
+        put(http, loop_id, reward_wait_time=wait, default_reward=default)
+        assert joined(http, loop_id, decide(http, loop_id, {"title": "x"})) == default
+        put(http, loop_id, reward_wait_time="P30D", default_reward=default)
+        waits = decide(http, loop_id, {"title": "x"})
+        until(lambda of=(loop_id, waits): read(http, *of) is not None, "it is joined", 30)  # type: ignore[misc] # bound
+        answer = read(http, loop_id, waits) or {}
+        days = datetime.fromisoformat(answer["closes_at"]) - datetime.fromisoformat(answer["decided_at"])
+        assert (days, answer["sequence"]) == (timedelta(days=30), None)
+
+
+def test_repeated_values_are_aggregated_as_told(http: httpx.Client) -> None:
+    """All of them came before the deferred decision was shown, which closes its window."""
+    put(http, "repeated", reward={"range": [0, 16]}, close_on_first_feedback=True)
+    body = {"context": {"title": "x"}, "deferred": True}
+    decision_id = http.post("/v1/loops/repeated/decisions", json=body).raise_for_status().json()["decision_id"]
+    tell(http, "repeated", decision_id, reward=[2, 9, 1, 4])
+
+    def rewarded() -> float | None:
+        decision = read(http, "repeated", decision_id)
+        return None if decision is None or len(decision["feedback"]) < 4 else decision["reward"]
+
+    until(lambda: rewarded() == 2, "all have come", 30)
+    http.post(f"/v1/loops/repeated/decisions/{decision_id}/activate").raise_for_status()
+    assert joined(http, "repeated", decision_id) == 2
+    for aggregation, expected in {"sum": 16, "average": 4, "median": 3, "min": 1, "max": 9, "earliest": 2}.items():
+        put(http, "repeated", reward={"range": [0, 16]}, close_on_first_feedback=True, reward_aggregation=aggregation)
+        until(lambda of=expected: rewarded() == of, f"{aggregation} counts", 30)  # type: ignore[misc] # bound
 
 
 def test_what_a_metric_does_not_take_is_refused_with_its_field(http: httpx.Client) -> None:

@@ -196,6 +196,23 @@ def test_adapters_start_from_a_version_without_any(http: httpx.Client) -> None:
     assert made["parts"]["fusion"]["sha256"] == first["parts"]["fusion"]["sha256"]
 
 
+def test_fine_tunes_come_by_themselves_after_enough_experiences_and_time(http: httpx.Client) -> None:
+    enough: dict[str, object] = {"max_steps": 5, "min_experiences": 20, "interval": "PT0.5S"}
+
+    def count(loop_id: str) -> int:
+        runs = http.get(f"/v1/loops/{loop_id}/training-runs").raise_for_status().json()["items"]
+        return sum(run["kind"] == "fine_tune" and run["finished_at"] is not None for run in runs)
+
+    for loop_id, more in (("seldom", {"interval": "P30D"}), ("few", {"min_experiences": 500}), ("often", {})):
+        put(http, loop_id, learning=enough | more)
+        visit(http, loop_id, 25)
+    until(lambda: count("often") == 1, "twenty are enough")
+    assert (count("seldom"), count("few")) == (0, 0)
+    for loop_id in ("seldom", "few"):
+        put(http, loop_id, learning=enough)
+        until(lambda of=loop_id: count(of) == 1, f"{loop_id} is due by its new settings")  # type: ignore[misc] # bound
+
+
 def test_the_noise_of_outcomes_is_learned(http: httpx.Client) -> None:
     """By equation 15: an outcome's interval is wider where outcomes vary."""
     put(http, "varying", learning={"learning_rate": 5e-3, "max_steps": 150})

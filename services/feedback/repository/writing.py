@@ -1,5 +1,6 @@
 """What a batch changes in the tables."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -96,7 +97,7 @@ def _turn_late(session: Session, identities: Iterable[FeedbackKey]) -> None:
 def _insert_experiences(session: Session, closings: Sequence[Closing]) -> None:
     numbered = list(_numbered(session, closings))
     _insert(session, ExperienceRow, [_experience(closing, sequence) for closing, sequence in numbered])
-    add_numbers(session, RewardSumRow, [_reward(closing, sequence) for closing, sequence in numbered])
+    add_numbers(session, RewardSumRow, _reward_sums(numbered))
 
 
 def _numbered(session: Session, closings: Sequence[Closing]) -> Iterator[tuple[Closing, int]]:
@@ -205,18 +206,27 @@ def _experience(closing: Closing, sequence: int) -> Row:
     }
 
 
-def _reward(closing: Closing, sequence: int) -> Row:
-    return {
-        "tenant": closing.window.tenant,
-        "loop_id": closing.window.loop_id,
-        "chunk": (sequence - 1) // REWARD_CHUNK,
-        "model_version": closing.window.model_version or 0,
-        "experiences": 1,
-        "closed_by_timeout": int(closing.closed_by == "timeout"),
-        "reward_sum": closing.reward,
-        "reward_square_sum": closing.reward * closing.reward,
-        "last_decided_at": closing.window.decided_at,
-    }
+def _reward_sums(numbered: Iterable[tuple[Closing, int]]) -> list[Row]:
+    """What the closings add, a row for each loop, chunk and version."""
+    together: dict[tuple[str, str, int, int], list[Closing]] = defaultdict(list)
+    for closing, sequence in numbered:
+        window = closing.window
+        chunk = (sequence - 1) // REWARD_CHUNK
+        together[window.tenant, window.loop_id, chunk, window.model_version or 0].append(closing)
+    return [
+        {
+            "tenant": tenant,
+            "loop_id": loop_id,
+            "chunk": chunk,
+            "model_version": model_version,
+            "experiences": len(closings),
+            "closed_by_timeout": sum(one.closed_by == "timeout" for one in closings),
+            "reward_sum": math.fsum(one.reward for one in closings),
+            "reward_square_sum": math.fsum(one.reward * one.reward for one in closings),
+            "last_decided_at": closings[-1].window.decided_at,
+        }
+        for (tenant, loop_id, chunk, model_version), closings in together.items()
+    ]
 
 
 def _dead_letter(letter: DeadLetter, now: int) -> Row:

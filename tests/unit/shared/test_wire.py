@@ -22,7 +22,7 @@ FLOATS = hnp.arrays(np.float32, st.integers(0, 5))
 DOUBLES = hnp.arrays(np.float64, 3)
 MEDIA = st.builds(domain.Media, TEXT, TEXT, st.none() | st.binary(max_size=20))
 ACTIONS = st.lists(st.builds(domain.Action, TEXT, st.none() | TABLES), max_size=3)
-SCORES = st.builds(domain.Scores, DOUBLES, DOUBLES, DOUBLES)
+SCORES = st.builds(domain.Scores, DOUBLES, DOUBLES, DOUBLES, st.none() | DOUBLES)
 NAMES = st.lists(TEXT, max_size=3)
 DECISIONS = st.builds(
     domain.Decision,

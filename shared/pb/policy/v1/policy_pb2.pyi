@@ -57,7 +57,7 @@ class Candidates(_message.Message):
     def __init__(self, action_ids: _Optional[_Iterable[str]] = ..., excluded: _Optional[_Iterable[int]] = ..., baseline: _Optional[int] = ...) -> None: ...
 
 class DecideResponse(_message.Message):
-    __slots__ = ("head_sequence", "drawn", "probabilities", "expected_rewards", "variances", "outcome_variances", "abstained")
+    __slots__ = ("head_sequence", "drawn", "probabilities", "expected_rewards", "variances", "outcome_variances", "abstained", "policy_logits")
     HEAD_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     DRAWN_FIELD_NUMBER: _ClassVar[int]
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,7 @@ class DecideResponse(_message.Message):
     VARIANCES_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_VARIANCES_FIELD_NUMBER: _ClassVar[int]
     ABSTAINED_FIELD_NUMBER: _ClassVar[int]
+    POLICY_LOGITS_FIELD_NUMBER: _ClassVar[int]
     head_sequence: int
     drawn: _tensor_pb2.Tensor
     probabilities: _tensor_pb2.Tensor
@@ -72,7 +73,8 @@ class DecideResponse(_message.Message):
     variances: _tensor_pb2.Tensor
     outcome_variances: _tensor_pb2.Tensor
     abstained: _containers.RepeatedScalarFieldContainer[bool]
-    def __init__(self, head_sequence: _Optional[int] = ..., drawn: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., probabilities: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., expected_rewards: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., outcome_variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., abstained: _Optional[_Iterable[bool]] = ...) -> None: ...
+    policy_logits: _tensor_pb2.Tensor
+    def __init__(self, head_sequence: _Optional[int] = ..., drawn: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., probabilities: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., expected_rewards: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., outcome_variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., abstained: _Optional[_Iterable[bool]] = ..., policy_logits: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class AttributeRequest(_message.Message):
     __slots__ = ("model", "states", "action_ids", "action_embeddings")

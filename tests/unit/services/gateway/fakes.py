@@ -99,6 +99,7 @@ class FakeModels:
         self.unloaded: set[ModelRef] = set()
         self.refused: dict[str, str] = {}
         self.not_finite = False
+        self.policy_logits: list[float] | None = None
         self.unexplained: set[Stage] = set()
         self.batches: list[tuple[Stage, ModelRef, int]] = []
         self.encoded_actions = 0
@@ -192,6 +193,7 @@ class FakeModels:
             expected_rewards=expected_N,
             variances=variances_N,
             outcome_variances=outcomes_N,
+            policy_logits=None if self.policy_logits is None else wire.tensor_to_pb(np.array(self.policy_logits)),
         )
 
     def _attribute_to_state(self, request: policy_pb2.AttributeRequest, _: ModelRef) -> policy_pb2.AttributeResponse:

@@ -85,6 +85,24 @@ async def test_a_version_decides_and_its_scores_are_told(gateway: Gateway, http:
     assert logged.scores is not None
     assert logged.excluded_action_ids == ["c"]
     assert logged.probabilities[2] == 0
+    assert logged.scores.policy_logits is None
+    assert {row["policy_logit"] for row in decision["ranking"]} == {None}
+
+
+async def test_the_logits_of_a_policy_that_was_learned_are_logged_and_told(
+    gateway: Gateway, http: httpx.AsyncClient
+) -> None:
+    await gateway.publish("shoes", 1)
+    gateway.models.policy_logits = [0.5, -1.0, 2.0]
+    decision = (await http.post(URL, json={})).raise_for_status().json()
+    assert {row["id"]: row["policy_logit"] for row in decision["ranking"]} == {"a": 0.5, "b": -1.0, "c": 2.0}
+    (logged,) = decisions(gateway)
+    assert logged.scores is not None
+    assert logged.scores.policy_logits is not None
+    assert logged.scores.policy_logits.tolist() == [0.5, -1.0, 2.0]
+    gateway.models.policy_logits = [0.5]
+    refused = (await http.post(URL, json={})).raise_for_status().json()
+    assert (refused["fallback_reason"], refused["ranking"][0]["policy_logit"]) == ("model_unavailable", None)
 
 
 async def test_each_action_is_drawn_as_often_as_its_probability_says(gateway: Gateway, http: httpx.AsyncClient) -> None:
