@@ -1,5 +1,6 @@
 """Fixtures for every tier of tests."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data is not at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def kafka_servers() -> str:
+    """A broker's host:port."""
+    servers = os.environ.get("REWARDLOOP_TEST_KAFKA")
+    if servers is None:
+        pytest.skip("REWARDLOOP_TEST_KAFKA names no Kafka broker")
+    return servers
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
