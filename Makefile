@@ -11,7 +11,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 TORCH ?= -r requirements/torch.lock --require-hashes --no-deps
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install-dev up demo demo-captions test test-full check format proto lock browser bench bench-learning bench-episodes clean
+.PHONY: help install install-dev up demo demo-captions test test-full check format proto lock browser services services-install services-stop bench bench-learning bench-episodes clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -56,6 +56,15 @@ lock: $(VENV)/bin/uv ## Resolve the lock files again (ARGS=--upgrade takes newer
 
 browser: ## Install the Chromium that the dashboard's tests drive (Debian's package; elsewhere bring your own)
 	@command -v chromium google-chrome chrome >/dev/null || { apt-get update -qq && apt-get install -yqq --no-install-recommends chromium; } >/dev/null
+
+services: install ## Run Kafka, PostgreSQL and Redis as processes of this machine, state and addresses in ./var/services
+	@$(BIN)/python -m deploy.local start
+
+services-install: install ## Install what `make services` starts (Debian's packages, Maven Central's jars)
+	@$(BIN)/python -m deploy.local install
+
+services-stop: install ## End the servers of `make services`, and no others
+	@$(BIN)/python -m deploy.local stop
 
 bench-episodes: install-dev ## FrozenLake and CliffWalking from a random policy's log
 	$(BIN)/python -m benchmarks.episodes

@@ -1,9 +1,86 @@
 """Fixtures for every tier of tests."""
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+from uuid_utils import uuid7
+
+from deploy.local.home import running
+from deploy.local.kafka import KafkaServer
+from deploy.local.postgresql import PostgresqlServer
+from deploy.local.redis import RedisServer
+from deploy.local.server import LocalServer, ServerError
+
+# Where this run of the tests starts servers: told to its workers, which inherit the environment.
+SERVICES_FOLDER = "REWARDLOOP_TEST_SERVICES"
+REQUIRE_SERVICES = "REWARDLOOP_REQUIRE_SERVICES"
+
+ServerT = TypeVar("ServerT", bound=LocalServer)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not _is_worker(config):
+        os.environ[SERVICES_FOLDER] = tempfile.mkdtemp(prefix="rewardloop-services-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends the servers that this run has started, once all of its workers are done."""
+    if not _is_worker(config):
+        folder = Path(os.environ.pop(SERVICES_FOLDER))
+        for server in running(folder).values():
+            server.stop()
+        shutil.rmtree(folder)
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def serving(server: type[ServerT]) -> ServerT:
+    """The server that `make services` has started, or one that this run of the tests starts and ends."""
+    found = running().get(server.name)
+    if isinstance(found, server):
+        return found
+    own = server(Path(os.environ[SERVICES_FOLDER]) / server.name)
+    try:
+        own.start()
+    except ServerError as error:
+        if os.environ.get(REQUIRE_SERVICES):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    return own
+
+
+@pytest.fixture(scope="session")
+def kafka_servers() -> str:
+    """ "host:port" of a real broker; topics are the test's own to make."""
+    return serving(KafkaServer).address
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> PostgresqlServer:
+    """A real PostgreSQL, which all tests share."""
+    return serving(PostgresqlServer)
+
+
+@pytest.fixture
+def postgresql_url(postgresql: PostgresqlServer) -> Iterator[str]:
+    """SQLAlchemy's URL of a database of the test's own, without tables."""
+    name = f"test_{uuid7().hex}"
+    yield postgresql.create_database(name)
+    postgresql.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """A real Redis, at a database that this worker has for itself; it may hold what the test before left."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return serving(RedisServer).address.removesuffix("/0") + f"/{int(worker) % 15 + 1}"
 
 
 @pytest.fixture(scope="session")
@@ -13,15 +90,6 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data is not at {folder}")
     return folder
-
-
-@pytest.fixture(scope="session")
-def kafka_servers() -> str:
-    """A broker's host:port."""
-    servers = os.environ.get("REWARDLOOP_TEST_KAFKA")
-    if servers is None:
-        pytest.skip("REWARDLOOP_TEST_KAFKA names no Kafka broker")
-    return servers
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
