@@ -19,6 +19,7 @@ from rich.console import Console
 
 from services.supervisor import Program, Supervisor
 from shared.db.engine import open_engine, upgrade
+from shared.eventlog import EventLogError
 from shared.settings import PlatformSettings
 
 MAKE_NAMES: Final = ("make", "gmake")
@@ -50,6 +51,26 @@ def up() -> None:
         upgrade(open_engine(settings.database))
         supervisor = Supervisor(_programs(), _environment(settings, Path(sockets)), home / "logs", console.print)
         asyncio.run(_run(supervisor, settings))
+
+
+@cli.command()
+def init() -> None:
+    """Brings the database to this version's schema, and makes the topics where the log is Kafka; once more is safe."""
+    settings = EmbeddedSettings()
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = open_engine(settings.database)
+    upgrade(engine)
+    console.print("the database", engine.url.render_as_string(), "has this version's schema")
+    if settings.kafka_servers is None:
+        console.print("the event log is local, below", str(settings.log_folder), "and makes its topics by itself")
+        return
+    from shared.eventlog.topics import prepare_topics
+
+    try:
+        for line in prepare_topics(settings):
+            console.print(line)
+    except EventLogError as error:
+        _give_up(str(error))
 
 
 @cli.command(hidden=True)

@@ -264,7 +264,7 @@ class TrainingRun:
     kind: RunKind
     status: RunStatus
     requested_at: int
-    # topic → log offset that the joiner must have passed before training starts
+    # topic/partition → log offset that the joiner must have passed before training starts
     covers: Mapping[str, int]
     started_at: int | None = None
     finished_at: int | None = None

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from shared.eventlog.settings import KafkaSettings
 
 
-class PlatformSettings(BaseSettings):
+class PlatformSettings(KafkaSettings):
     """Where the state stands and where the services meet. Defaults are the embedded profile's."""
 
     model_config = SettingsConfigDict(env_prefix="REWARDLOOP_", frozen=True, extra="ignore")

@@ -17,7 +17,7 @@ from shared.clocks import monotonic, wall
 from shared.db.engine import open_engine
 from shared.db.offsets import FencedError
 from shared.eventlog import EventLog
-from shared.eventlog.local import LocalEventLog
+from shared.eventlog.opening import open_event_log
 from shared.grpc import open_blocking_channel
 from shared.lifeline import lifeline_of, watch_lifeline
 from shared.pb.encoding.v1.encoding_pb2_grpc import EncodingServiceStub
@@ -39,7 +39,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: signals.put(received))
     engine = open_engine(settings.database)
-    log = LocalEventLog(settings.log_folder, wall)
+    log = open_event_log(settings, wall)
     logger = structlog.get_logger(__name__)
     logger.info("started")
     stop = threading.Event()

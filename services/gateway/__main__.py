@@ -14,10 +14,13 @@ from services.gateway.authentication import ensure_bootstrap_key, refuse_to_list
 from services.gateway.model_services import Rpcs, Stage
 from services.gateway.parts import Ports, assemble
 from services.gateway.settings import GatewaySettings
+from services.gateway.spooling import SpooledLog
 from shared.clocks import wall
 from shared.db.engine import open_engine, upgrade
 from shared.domain import Clock
-from shared.eventlog.local import LocalEventLog
+from shared.eventlog import EventLogError
+from shared.eventlog.opening import open_event_log
+from shared.events import DECISIONS, FEEDBACK
 from shared.grpc import open_channel
 from shared.lifeline import lifeline_of, watch_lifeline
 from shared.registry.artifacts import ArtifactStore
@@ -46,9 +49,11 @@ async def serve(settings: GatewaySettings, clock: Clock) -> None:
         "fusion": settings.fusion_address,
         "policy": settings.policy_address,
     }
+    spool = _spool(settings, clock)
     ports = Ports(
         engine=engine,
-        event_log=LocalEventLog(settings.log_folder, clock),
+        event_log=spool or open_event_log(settings, clock),
+        spool=spool,
         artifacts=ArtifactStore(settings.artifact_folder),
         rpcs=Rpcs.over({stage: open_channel(address) for stage, address in addresses.items()}),
         enqueue=partial(enqueue_run, celery_app(settings)),
@@ -74,6 +79,22 @@ async def serve(settings: GatewaySettings, clock: Clock) -> None:
         timeout_graceful_shutdown=settings.shutdown_timeout,
     )
     await uvicorn.Server(config).serve()
+
+
+def _spool(settings: GatewaySettings, clock: Clock) -> SpooledLog | None:
+    """The way in to Kafka, where that is the log; another process on the same folder ends this one."""
+    if settings.kafka_servers is None:
+        return None
+    from shared.eventlog.kafka import KafkaEventLog
+
+    direct, patient = KafkaEventLog(settings, clock, settings.spool_after), KafkaEventLog(settings, clock)
+    topics = (DECISIONS, FEEDBACK)
+    try:
+        spool = SpooledLog(direct, patient, settings.spool, clock, topics=topics, most_bytes=settings.spool_bytes)
+    except EventLogError as error:
+        sys.exit(f"{error}: stop it, or give this gateway a folder of its own by REWARDLOOP_SPOOL_FOLDER")
+    spool.start()
+    return spool
 
 
 if __name__ == "__main__":

@@ -76,6 +76,10 @@ class DecisionAnswer(Answer):
         description="Share of each modality in the expected reward of the chosen action; they sum to one. Null where "
         "`explain` was not asked for, no model version decided, or none of them mattered."
     )
+    logged: bool = Field(
+        description="False where the event log is away and the gateway has no room left to keep the decision until it "
+        "is back: nothing is learned from it. Its feedback is kept, and counted as dangling."
+    )
 
 
 class DecisionBatchAnswer(Answer):

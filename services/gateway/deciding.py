@@ -18,6 +18,7 @@ from services.gateway.pipeline import Draft, Pipeline
 from services.gateway.problems import as_problem
 from services.gateway.ranking import answer_of
 from services.gateway.repository import DecisionKey
+from services.gateway.spooling import SpoolError
 from services.gateway.storage import Storage
 from shared.domain import Clock, Decision
 from shared.events import DECISIONS, decision_record
@@ -25,9 +26,17 @@ from shared.loop_settings import Loop
 from shared.security import draw_seed
 
 
+class UnloggedError(Exception):
+    """A decision was made that is not durable: it is answered, and not remembered."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__("neither the log nor the spool took the decision")
+        self.answer = answer
+
+
 @dataclass(frozen=True, slots=True)
 class Decider:
-    """Makes decisions. `on_decided` is told each one that was made, once it is durable."""
+    """Makes decisions. `on_decided` is told each one that was made, and whether it is durable."""
 
     pipeline: Pipeline
     appender: Appender
@@ -36,10 +45,10 @@ class Decider:
     before: DecidedBefore
     draw_secret: bytes
     clock: Clock
-    on_decided: Callable[[Decision], None]
+    on_decided: Callable[[Decision, bool], None]
 
     async def decide(self, served: ServedLoop, body: object) -> bytes:
-        """The answer to one request, as JSON, once the decision is durable.
+        """The answer to one request, as JSON, once the decision is durable, or nothing is left to make it so.
 
         Raises:
             Problem: the request is not valid, or its id was used for another one.
@@ -49,9 +58,12 @@ class Decider:
         decision_id = request.decision_id or str(uuid7())
         key = (served.loop.tenant, served.loop.loop_id, decision_id)
         # A loop that was deleted and made again remembers nothing of the old one.
-        return await self.recent.once(
-            (*key, served.loop.created_at), sha256, partial(self._decide_once, served, request, key, sha256)
-        )
+        try:
+            return await self.recent.once(
+                (*key, served.loop.created_at), sha256, partial(self._decide_once, served, request, key, sha256)
+            )
+        except UnloggedError as unlogged:
+            return unlogged.answer
 
     async def decide_row(self, served: ServedLoop, body: object) -> bytes:
         """The answer to one request of a batch, or its problem, as JSON."""
@@ -68,8 +80,12 @@ class Decider:
                 raise conflict()
             return answer_of(known)
         decision = await self._make(served, request, key, sha256)
-        await self.appender.append(DECISIONS, [decision_record(decision)])
-        self.on_decided(decision)
+        try:
+            await self.appender.append(DECISIONS, [decision_record(decision)])
+        except SpoolError:
+            self.on_decided(decision, False)
+            raise UnloggedError(answer_of(decision, logged=False)) from None
+        self.on_decided(decision, True)
         return answer_of(decision)
 
     async def _make(self, served: ServedLoop, request: DecisionRequest, key: DecisionKey, sha256: bytes) -> Decision:

@@ -1,10 +1,12 @@
 """What the gateway counts. Labels are routes, methods, statuses and reasons: no ids, so that the series stay few."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.gateway.model_services import STAGES, ModelServices
+from services.gateway.spooling import Spooled
 from shared.domain import Decision
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -28,7 +30,21 @@ class Metrics:
             ("fallback_reason",),
             registry=self.registry,
         )
+        self._unlogged = Counter(
+            "rewardloop_gateway_unlogged_decisions",
+            "Decisions that nothing is learned from: the log was away, and the spool full.",
+            registry=self.registry,
+        )
         self._feedback = Counter("rewardloop_gateway_feedback", "Feedback taken.", registry=self.registry)
+        self._spooled = Gauge(
+            "rewardloop_gateway_spooled_events",
+            "Events that wait for the log.",
+            ("topic",),
+            registry=self.registry,
+        )
+        self._spooled_bytes = Gauge(
+            "rewardloop_gateway_spooled_bytes", "Their size.", ("topic",), registry=self.registry
+        )
         self._directory_age = Gauge(
             "rewardloop_gateway_directory_age_seconds",
             "Since loops, aliases and keys were read.",
@@ -44,7 +60,9 @@ class Metrics:
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         self._requests.labels(route, method, str(status)).observe(seconds)
 
-    def decided(self, decision: Decision) -> None:
+    def decided(self, decision: Decision, logged: bool) -> None:
+        if not logged:
+            self._unlogged.inc()
         self._decisions.labels(decision.fallback_reason or "none").inc()
 
     def took_feedback(self, events: int) -> None:
@@ -52,6 +70,11 @@ class Metrics:
 
     def watch_directory(self, age_seconds: float) -> None:
         self._directory_age.set(age_seconds)
+
+    def watch_spool(self, spooled: Mapping[str, Spooled]) -> None:
+        for topic, waits in spooled.items():
+            self._spooled.labels(topic).set(waits.events)
+            self._spooled_bytes.labels(topic).set(waits.size)
 
     def watch_models(self, models: ModelServices) -> None:
         for stage in STAGES:

@@ -16,6 +16,7 @@ from services.gateway.model_services import ModelServices, Rpcs
 from services.gateway.pipeline import Pipeline
 from services.gateway.serving import Serving
 from services.gateway.settings import GatewaySettings
+from services.gateway.spooling import SpooledLog
 from services.gateway.storage import Storage
 from services.gateway.training import Enqueue, Training
 from shared.domain import Clock
@@ -29,6 +30,7 @@ class Parts:
 
     engine: Engine
     event_log: EventLog
+    spool: SpooledLog | None
     directory: Directory
     models: ModelServices
     serving: Serving
@@ -54,6 +56,8 @@ class Ports:
     enqueue: Enqueue
     draw_secret: bytes
     clock: Clock
+    # The event log again, where it is a cluster that can be away.
+    spool: SpooledLog | None = None
 
 
 def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
@@ -79,6 +83,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
     return Parts(
         engine=engine,
         event_log=ports.event_log,
+        spool=ports.spool,
         directory=directory,
         models=models,
         serving=serving,

@@ -10,12 +10,12 @@ Numbers = list[float] | list[None]
 Intervals = list[list[float]] | list[None]
 
 
-def answer_of(decision: Decision) -> bytes:
+def answer_of(decision: Decision, logged: bool = True) -> bytes:
     """The answer as JSON; a function of the decision alone, so that a repeated request gets the same bytes."""
-    return orjson.dumps(answer_members(decision))
+    return orjson.dumps(answer_members(decision, logged))
 
 
-def answer_members(decision: Decision) -> dict[str, object]:
+def answer_members(decision: Decision, logged: bool = True) -> dict[str, object]:
     return {
         "decision_id": decision.decision_id,
         "action_id": decision.action_id,
@@ -26,6 +26,7 @@ def answer_members(decision: Decision) -> dict[str, object]:
         "modalities_missing": decision.modalities_missing,
         "fallback_reason": decision.fallback_reason,
         "modality_importance": _importance(decision),
+        "logged": logged,
     }
 
 

@@ -1,5 +1,7 @@
 """What the gateway is told by its environment, besides what every process is told."""
 
+from pathlib import Path
+
 from pydantic import Field, SecretStr
 
 from shared.settings import PlatformSettings
@@ -32,4 +34,25 @@ class GatewaySettings(PlatformSettings):
     recent_answers_bytes: int = Field(
         default=64 * 1024 * 1024, ge=0, description="Memory for answers that a repeated decision gets again."
     )
+    spool_folder: Path | None = Field(
+        default=None, description="Of this replica alone, on a disk that outlives it; default: <home>/spool."
+    )
+    spool_bytes: int = Field(
+        default=1024 * 1024 * 1024,
+        ge=0,
+        description="Events that may wait there while Kafka is away: more is refused with 503, and decisions are made "
+        "without being logged.",
+    )
+    spool_after: float = Field(
+        default=0.2,
+        ge=0.05,
+        le=60,
+        description="Seconds that a request waits for Kafka before its event is spooled: lower answers sooner when "
+        "Kafka hangs, higher spools less when it is slow.",
+    )
     shutdown_timeout: int = Field(default=3, ge=1, description="For requests under way when it is told to stop.")
+
+    @property
+    def spool(self) -> Path:
+        """Folder of the spool."""
+        return self.spool_folder or self.home / "spool"

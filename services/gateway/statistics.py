@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+import structlog
 from pydantic import Field
 from sqlalchemy import Engine
 
@@ -12,7 +13,7 @@ from services.gateway.stored import version_name
 from shared.db import reports, statistics
 from shared.db.engine import read_session
 from shared.db.offsets import read_offsets
-from shared.eventlog import EventLog
+from shared.eventlog import EventLog, EventLogError
 from shared.events import DECISIONS, FEEDBACK
 from shared.loop_report import Fairness, ModalityCorrelation, ModalityImportance
 from shared.loop_settings import Loop
@@ -20,6 +21,8 @@ from shared.loop_settings import Loop
 # DESIGN section 9: a loop whose windows mostly end by themselves does not tell what came of its decisions.
 HIGHEST_SHARE_BY_TIMEOUT: Final = 0.05
 CORRELATIONS_TOLD: Final = 60
+
+log: Final = structlog.get_logger(__name__)
 
 
 class RewardEstimate(Answer):
@@ -82,7 +85,12 @@ class StatisticsAnswer(Answer):
     restated: int = Field(description="Rewards that were computed anew because the loop's reward was defined anew.")
     dead_letters: int
     head_sequence: int = Field(description="The last experience that the version which decides now has learned.")
-    joiner_lag: dict[str, int] = Field(description="Events of each topic, of all loops, that the joiner has not read.")
+    joiner_lag: dict[str, int] | None = Field(
+        description="Events of each topic, of all loops, that the joiner has not read; null while the log is away."
+    )
+    spooled: dict[str, int] = Field(
+        description="Events of each topic, of all loops, that this gateway keeps until the log is back."
+    )
     share_closed_by_timeout: float
     reward: RewardEstimate | None
     reward_by_version: list[VersionReward]
@@ -99,14 +107,19 @@ class StatisticsAnswer(Answer):
 
 
 def read_statistics(
-    engine: Engine, event_log: EventLog, loop: Loop, head_sequence: int | None, segment: str | None = None
+    engine: Engine,
+    event_log: EventLog,
+    loop: Loop,
+    head_sequence: int | None,
+    segment: str | None = None,
+    spooled: Mapping[str, int] | None = None,
 ) -> StatisticsAnswer:
     """Blocks on the database.
 
     `head_sequence` is None where no version decides: then nothing is learned yet. `segment` asks for the fairness by
     one segment field only.
     """
-    ends = {topic: event_log.ends(topic) for topic in (DECISIONS, FEEDBACK)}
+    ends = _ends(event_log)
     with read_session(engine) as session:
         found = statistics.read_statistics(session, loop.tenant, loop.loop_id)
         offsets = read_offsets(session)
@@ -118,7 +131,8 @@ def read_statistics(
         **found.counts,
         experiences=0 if found.reward is None else found.reward.experiences,
         head_sequence=found.last_sequence if head_sequence is None else head_sequence,
-        joiner_lag={topic: _lag(ends[topic], offsets.get(topic, {})) for topic in ends},
+        joiner_lag=None if ends is None else {topic: _lag(ends[topic], offsets.get(topic, {})) for topic in ends},
+        spooled=dict(spooled or {}),
         share_closed_by_timeout=found.share_closed_by_timeout,
         reward=None if found.reward is None else RewardEstimate(**_estimate(found.reward)),
         reward_by_version=[
@@ -133,6 +147,14 @@ def read_statistics(
         fairness={name: of for name, of in fairness.items() if segment in (None, name)},
         warnings=_warnings(loop, found),
     )
+
+
+def _ends(event_log: EventLog) -> dict[str, dict[int, int]] | None:
+    try:
+        return {topic: event_log.ends(topic) for topic in (DECISIONS, FEEDBACK)}
+    except EventLogError as error:
+        log.info("joiner lag is not known", reason=str(error))
+        return None
 
 
 def _lag(ends: Mapping[int, int], offsets: Mapping[int, int]) -> int:

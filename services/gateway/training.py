@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from services.gateway.repository import add_audit
 from services.gateway.serving import Serving
 from shared.db.engine import read_session, write_session
+from shared.db.offsets import as_covers
 from shared.domain import Clock, ModelRef, RunRef, TrainingRun
 from shared.eventlog import EventLog
 from shared.events import DECISIONS, FEEDBACK
@@ -37,7 +38,7 @@ class Training:
 
     def request(self, caller: ApiKey, loop: Loop) -> TrainingRun:
         """A fine-tune that covers all feedback acknowledged before this call."""
-        covers = {topic: self.event_log.ends(topic).get(0, 0) for topic in (DECISIONS, FEEDBACK)}
+        covers = as_covers({topic: self.event_log.ends(topic) for topic in (DECISIONS, FEEDBACK)})
         now = self.clock()
         with write_session(self.engine) as session:
             run = request_run(session, loop.tenant, loop.loop_id, "fine_tune", covers, now)

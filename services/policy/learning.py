@@ -15,7 +15,7 @@ import torch
 
 from shared import wire
 from shared.domain import Experience, ModelRef
-from shared.eventlog import EventLog, EventLogError
+from shared.eventlog import EventLog, EventLogError, StoredRecord
 from shared.events import EXPERIENCES, event_from_record
 from shared.networks.policy import Policy
 from shared.registry.loading import Loaded, LoadedVersions
@@ -42,7 +42,7 @@ class OnlineHeads:
     def __init__(self, loaded: LoadedVersions[Policy], log: EventLog) -> None:
         self._loaded = loaded
         self._log = log
-        self._offset = 0
+        self._offsets: dict[int, int] = {}
         self._heads: dict[ModelRef, Head] = {}
         # Sequence → experience that a version has not come to yet.
         self._waiting: dict[ModelRef, dict[int, Experience]] = {}
@@ -67,9 +67,8 @@ class OnlineHeads:
 
     def step(self) -> bool:
         """Reads a batch, and lets every head learn what it has come to; False where there was nothing to read."""
-        records = self._log.read(EXPERIENCES, 0, self._offset, BATCH)
+        records = self._read()
         for stored in records:
-            self._offset = stored.position.offset + 1
             try:
                 event = event_from_record(stored.record)
             except wire.WireError as error:
@@ -84,6 +83,18 @@ class OnlineHeads:
                 self._learn(ref, self.current(version), self._waiting[ref])
         self._forget(versions)
         return bool(records)
+
+    def _read(self) -> list[StoredRecord]:
+        """What is new, a batch of each partition at most; a loop's experiences stand in one, in order."""
+        records: list[StoredRecord] = []
+        for partition, end in self._log.ends(EXPERIENCES).items():
+            offset = self._offsets.get(partition, 0)
+            if offset < end:
+                found = self._log.read(EXPERIENCES, partition, offset, BATCH)
+                # Nothing below the end that was seen before: retention has dropped it.
+                self._offsets[partition] = found[-1].position.offset + 1 if found else end
+                records += found
+        return records
 
     def _learn(self, ref: ModelRef, head: Head, waiting: dict[int, Experience]) -> None:
         following: list[Experience] = []

@@ -16,7 +16,7 @@ from services.policy.settings import PolicySettings
 from shared import wire
 from shared.clocks import wall
 from shared.db.engine import open_engine
-from shared.eventlog.local import LocalEventLog
+from shared.eventlog.opening import open_event_log
 from shared.loop_settings import ExplorationSettings
 from shared.model_server import serve_models
 from shared.networks.policy import Candidates, Policy
@@ -107,7 +107,7 @@ async def run(settings: PolicySettings, stop: asyncio.Event) -> None:
     """Serves, and lets the heads learn, until `stop`."""
     store = ArtifactStore(settings.artifact_folder)
     loaded = LoadedVersions(open_engine(settings.database), store, "policy", load_version_policy)
-    heads = OnlineHeads(loaded, LocalEventLog(settings.log_folder, wall))
+    heads = OnlineHeads(loaded, open_event_log(settings, wall))
     ended = threading.Event()
     learning = threading.Thread(target=heads.run, args=(ended,), name="heads", daemon=True)
     with ThreadPoolExecutor(1, "policy") as executor:

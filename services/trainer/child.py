@@ -15,7 +15,7 @@ from services.trainer.settings import TrainerSettings
 from services.trainer.trainer import Trainer
 from shared.clocks import wall
 from shared.db.engine import open_engine
-from shared.eventlog.local import LocalEventLog
+from shared.eventlog.opening import open_event_log
 from shared.lifeline import lifeline_of, watch_lifeline
 from shared.networks.media_decoder import MediaDecoder
 from shared.registry.artifacts import ArtifactStore
@@ -46,7 +46,7 @@ def start_child(settings: TrainerSettings) -> Child:
         engine=engine,
         artifacts=artifacts,
         replay=Replay(engine, decode, artifacts.get),
-        publisher=Publisher(engine, artifacts, LocalEventLog(settings.log_folder, wall), wall),
+        publisher=Publisher(engine, artifacts, open_event_log(settings, wall), wall),
         settings=settings,
         clock=wall,
     )

@@ -17,7 +17,7 @@ from services.trainer.publishing import Candidate, Publisher
 from services.trainer.settings import TrainerSettings
 from shared.db.engine import read_session, write_session
 from shared.db.loops import read_loop
-from shared.db.offsets import read_offsets
+from shared.db.offsets import covers, read_offsets
 from shared.domain import Clock, RunRef, RunStatus, TrainingRun
 from shared.loop_settings import Loop
 from shared.registry.artifacts import ArtifactError, ArtifactStore
@@ -98,7 +98,7 @@ class Trainer:
     def _covered(self, run: TrainingRun) -> bool:
         with read_session(self.engine) as session:
             offsets = read_offsets(session)
-        return all(sum(offsets.get(topic, {}).values()) >= end for topic, end in run.covers.items())
+        return covers(offsets, run.covers)
 
     def _finish(self, lease: Lease, status: RunStatus, detail: str) -> None:
         try:

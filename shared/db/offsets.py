@@ -1,6 +1,6 @@
 """How far consumers have read the log: what stands before their offsets is in the tables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -34,6 +34,17 @@ def read_offsets(session: Session, consumer: str = JOINER) -> dict[str, dict[int
     for row in session.scalars(select(ConsumerOffsetRow).where(ConsumerOffsetRow.consumer == consumer)):
         offsets.setdefault(row.topic, {})[row.partition] = row.offset
     return offsets
+
+
+def as_covers(ends: Mapping[str, Mapping[int, int]]) -> dict[str, int]:
+    """Ends of topics as a training run keeps them: topic/partition → offset."""
+    return {f"{topic}/{partition}": end for topic, of in ends.items() for partition, end in of.items()}
+
+
+def covers(offsets: Mapping[str, Mapping[int, int]], wanted: Mapping[str, int]) -> bool:
+    """Whether a consumer's offsets have passed what `as_covers` gave; without a partition, the first is meant."""
+    places = ((name.partition("/"), end) for name, end in wanted.items())
+    return all(offsets.get(topic, {}).get(int(number or 0), 0) >= end for (topic, _, number), end in places)
 
 
 def take_over(session: Session, consumer: str, partitions: Iterable[tuple[str, int]]) -> list[Claim]:

@@ -49,6 +49,13 @@ class RecordTooLargeError(EventLogError):
 MAX_RECORD_BYTES = 2 * 1024 * 1024
 
 
+def refuse_too_large(topic: str, records: Sequence[Record]) -> None:
+    """Raises RecordTooLargeError where a record of an append is too large."""
+    for record in records:
+        if record.size > MAX_RECORD_BYTES:
+            raise RecordTooLargeError(f"log {topic}: a record of {record.size} bytes; {MAX_RECORD_BYTES} at most")
+
+
 class EventLog(Protocol):
     """Appends are durable when they return; reads start at an offset that the caller keeps."""
 

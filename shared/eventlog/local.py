@@ -12,14 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from shared.domain import Clock
-from shared.eventlog import (
-    MAX_RECORD_BYTES,
-    EventLogError,
-    Position,
-    Record,
-    RecordTooLargeError,
-    StoredRecord,
-)
+from shared.eventlog import EventLogError, Position, Record, StoredRecord, refuse_too_large
 
 PARTITION: Final = 0
 # One read gives no more than this, so that a reader's memory is bounded whatever the records' sizes.
@@ -60,9 +53,7 @@ class LocalEventLog:
         self._closed = False
 
     def append(self, topic: str, records: Sequence[Record]) -> list[Position]:
-        for record in records:
-            if record.size > MAX_RECORD_BYTES:
-                raise RecordTooLargeError(f"log {topic}: a record of {record.size} bytes; {MAX_RECORD_BYTES} at most")
+        refuse_too_large(topic, records)
         if not records:
             return []
         with _log_errors(topic):
@@ -126,7 +117,7 @@ class _Writer:
         self._path = folder / f"{topic}.db"
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._held = _hold(folder / f"{topic}.lock", topic)
+        self._held = hold(folder / f"{topic}.lock", f"log {topic}")
 
     def append(self, records: Sequence[Record], now: int) -> int:
         with self._transaction() as connection:
@@ -265,8 +256,12 @@ def _create(path: Path) -> None:
     part.rename(path)
 
 
-def _hold(path: Path, topic: str) -> int:
-    """The descriptor that holds the writer's lock; it is given back when the descriptor or the process ends."""
+def hold(path: Path, what: str) -> int:
+    """The descriptor that holds a writer's lock; it is given back when the descriptor or the process ends.
+
+    Raises:
+        EventLogError: another process holds it; the text says which.
+    """
     with ExitStack() as undo:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         undo.callback(os.close, descriptor)
@@ -274,7 +269,7 @@ def _hold(path: Path, topic: str) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            raise EventLogError(f"log {topic} is being written by process {holder or 'unknown'}") from error
+            raise EventLogError(f"{what} is being written by process {holder or 'unknown'}") from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         undo.pop_all()

@@ -57,4 +57,6 @@ async def read_metrics(request: Request) -> Response:
     parts = parts_of(request)
     parts.metrics.watch_directory((parts.clock() - parts.directory.snapshot.read_at) / 1e6)
     parts.metrics.watch_models(parts.models)
+    if parts.spool is not None:
+        parts.metrics.watch_spool(parts.spool.spooled())
     return Response(generate_latest(parts.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -30,6 +30,7 @@ async def read_loop_statistics(request: Request, loop_id: str, segment: Segment 
     if segment is not None and segment not in loop.settings.fairness.segments:
         raise Problem(ProblemType.UNKNOWN_SEGMENT, "Name it in `fairness.segments` of the loop's settings.", "segment")
     head_sequence = await parts.serving.head_sequence(loop)
+    spooled = {} if parts.spool is None else {topic: waits.events for topic, waits in parts.spool.spooled().items()}
     return answered(
-        await asyncio.to_thread(read_statistics, parts.engine, parts.event_log, loop, head_sequence, segment)
+        await asyncio.to_thread(read_statistics, parts.engine, parts.event_log, loop, head_sequence, segment, spooled)
     )

@@ -54,16 +54,17 @@ class ManualClock:
 
 
 class MemoryLog:
-    """The event log's port in memory; `broken` makes appends fail."""
+    """The event log's port in memory; `broken` makes appends fail, by `error`."""
 
     def __init__(self) -> None:
         self.topics: dict[str, list[Record]] = {}
         self.appends: list[int] = []
         self.broken = False
+        self.error: type[EventLogError] = EventLogError
 
     def append(self, topic: str, records: Sequence[Record]) -> list[Position]:
         if self.broken:
-            raise EventLogError(f"log {topic}: disk full")
+            raise self.error(f"log {topic}: disk full")
         rows = self.topics.setdefault(topic, [])
         first = len(rows)
         rows.extend(records)

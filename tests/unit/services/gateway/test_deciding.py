@@ -13,6 +13,7 @@ from PIL import Image
 from sqlalchemy import text
 
 from services.gateway.model_services import Stage
+from services.gateway.spooling import SpoolError
 from shared.db.engine import write_session
 from shared.db.tables import DecisionRow
 from shared.domain import INLINE_BYTES, Decision, Media, ModelRef
@@ -379,6 +380,21 @@ async def test_an_event_that_cannot_be_stored_is_not_answered(gateway: Gateway, 
     assert "disk" not in answer.text
     gateway.log.broken = False
     assert (await http.post(URL, json={"decision_id": "d-1"})).status_code == 200
+
+
+async def test_a_decision_that_nothing_can_keep_is_answered_and_says_so(
+    gateway: Gateway, http: httpx.AsyncClient
+) -> None:
+    gateway.log.broken, gateway.log.error = True, SpoolError
+    unlogged = (await http.post(URL, json={"decision_id": "d-1"})).raise_for_status().json()
+    assert unlogged["logged"] is False
+    assert "rewardloop_gateway_unlogged_decisions_total 1.0" in (await http.get("/metrics")).text
+    refused = await http.post("/v1/loops/shoes/feedback", json={"decision_id": "d-1", "metric": "click", "value": 1})
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    gateway.log.broken = False
+    # It is not remembered: sent again, it is logged, and drawn as before.
+    assert (await http.post(URL, json={"decision_id": "d-1"})).json() == unlogged | {"logged": True}
+    assert len(decisions(gateway)) == 1
 
 
 async def test_the_database_is_not_needed_to_decide(gateway: Gateway, http: httpx.AsyncClient) -> None:

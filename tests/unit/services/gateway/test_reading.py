@@ -17,6 +17,7 @@ from shared.db.tables import (
     LoopRow,
     RewardSumRow,
 )
+from shared.eventlog import EventLogError
 from shared.events import DECISIONS
 from tests.unit.services.gateway.fakes import START, Gateway
 from tests.unit.services.gateway.test_deciding import as_base64, join, png
@@ -207,3 +208,14 @@ async def test_metrics_have_bounded_labels(gateway: Gateway, http: httpx.AsyncCl
         for sample in family.samples
     }
     assert samples["rewardloop_gateway_decisions_total", "no_model_yet"] == 20
+
+
+async def test_statistics_are_told_while_the_log_is_away(
+    gateway: Gateway, http: httpx.AsyncClient, decided: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(topic: str) -> dict[int, int]:
+        raise EventLogError(f"log {topic}: no broker")
+
+    monkeypatch.setattr(gateway.log, "ends", ends)
+    told = (await http.get(f"{URL}/statistics")).raise_for_status().json()
+    assert (told["decisions"], told["joiner_lag"], told["spooled"]) == (5, None, {})

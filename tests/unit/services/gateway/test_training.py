@@ -25,7 +25,7 @@ async def test_a_run_covers_everything_acknowledged_before_it(gateway: Gateway, 
     with read_session(gateway.ports.engine) as session:
         kept = read_run(session, ref)
     assert kept is not None
-    assert kept.covers == {DECISIONS: 2, FEEDBACK: 3}
+    assert kept.covers == {f"{DECISIONS}/0": 2, f"{FEEDBACK}/0": 3}
 
 
 async def test_a_run_ends_when_its_version_serves(gateway: Gateway, http: httpx.AsyncClient) -> None:

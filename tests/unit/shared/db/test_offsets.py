@@ -6,7 +6,16 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.db.engine import read_session, write_session
-from shared.db.offsets import Claim, FencedError, move_offsets, read_claims, read_offsets, take_over
+from shared.db.offsets import (
+    Claim,
+    FencedError,
+    as_covers,
+    covers,
+    move_offsets,
+    read_claims,
+    read_offsets,
+    take_over,
+)
 
 PARTITIONS = [("rewardloop.decisions", 0), ("rewardloop.feedback", 0), ("rewardloop.feedback", 1)]
 
@@ -42,3 +51,18 @@ def test_whoever_was_taken_over_from_is_refused_and_writes_nothing(engine: Engin
         with pytest.raises(FencedError):
             read_claims(session, old)
         assert read_claims(session, new) == new
+
+
+@pytest.mark.parametrize(
+    ("read", "covered"),
+    [({0: 3, 1: 2}, True), ({0: 9, 1: 1}, False), ({0: 3}, False), ({}, False)],
+)
+def test_what_a_run_covers_is_passed_when_each_partition_is(read: dict[int, int], covered: bool) -> None:
+    wanted = as_covers({"rewardloop.feedback": {0: 3, 1: 2}})
+    assert wanted == {"rewardloop.feedback/0": 3, "rewardloop.feedback/1": 2}
+    assert covers({"rewardloop.feedback": read}, wanted) is covered
+
+
+def test_a_run_that_was_requested_without_partitions_means_the_first() -> None:
+    assert covers({"rewardloop.feedback": {0: 3}}, {"rewardloop.feedback": 3})
+    assert not covers({"rewardloop.feedback": {0: 2, 1: 5}}, {"rewardloop.feedback": 3})
