@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -158,7 +157,8 @@ def _load(files: TrunkFiles) -> Trunk:
     except ImportError as error:
         extra = EXTRAS[files.library]
         raise TrunkError(f"`{files.library}` is not installed here: install the extra `{extra}`") from error
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:
+        # Files that are not what they seem surface as whatever the library stumbles over.
         raise TrunkError(f"`{files.library}` cannot read the files of `{files.name}`") from error
 
 
