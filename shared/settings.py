@@ -18,6 +18,10 @@ class PlatformSettings(KafkaSettings):
     encoding_address: str = Field(default="unix:var/run/encoding.sock", description="gRPC target of encoding.")
     fusion_address: str = Field(default="unix:var/run/fusion.sock", description="gRPC target of fusion.")
     policy_address: str = Field(default="unix:var/run/policy.sock", description="gRPC target of policy.")
+    encoder_folder: Path | None = Field(
+        default=None,
+        description="Pretrained encoders that loops may name, a folder each; default: `encoders` below `home`.",
+    )
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     @property
@@ -34,6 +38,11 @@ class PlatformSettings(KafkaSettings):
     def artifact_folder(self) -> Path:
         """Folder of the artifact store."""
         return self.home / "artifacts"
+
+    @property
+    def encoders(self) -> Path:
+        """Folder of pretrained encoders."""
+        return self.encoder_folder or self.home / "encoders"
 
     @property
     def broker_folder(self) -> Path:

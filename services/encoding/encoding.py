@@ -3,7 +3,7 @@
 Shapes: B contexts, M modalities, N actions, D embedding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +14,9 @@ from shared.networks.batches import collate, collate_bags
 from shared.networks.media_decoder import Decode
 from shared.networks.multimodal_encoder import MultimodalEncoder
 from shared.networks.parts import build_encoder, load_module
-from shared.networks.preparation import Fetch, Refusal, prepare
+from shared.networks.preparation import Fetch, Refusal, Trunk, prepare
 from shared.networks.preprocessing import action_features
+from shared.networks.trunks import Trunks
 from shared.registry.loading import Loaded
 from shared.registry.manifest import Architecture
 
@@ -30,17 +31,26 @@ class Encodings:
     refusals: Sequence[Refusal]
 
 
-def load_encoder(architecture: Architecture, data: bytes) -> MultimodalEncoder:
-    """The encoders of a version from their file of weights.
+@dataclass(frozen=True, slots=True)
+class Encoders:
+    """Of one version: its own, and by modality the pretrained ones that they read through."""
+
+    own: MultimodalEncoder
+    trunks: Mapping[str, Trunk]
+
+
+def load_encoder(architecture: Architecture, data: bytes, trunks: Trunks | None = None) -> Encoders:
+    """The encoders of a version from their file of weights, and the pretrained ones that it was made with.
 
     Raises:
-        WeightsError: they are not servable.
+        TrunkError: a pretrained one is not here, or not as it was.
+        WeightsError: the version's own are not servable.
     """
-    return load_module(build_encoder(architecture), data)
+    return Encoders(load_module(build_encoder(architecture), data), (trunks or Trunks()).of(architecture))
 
 
 def encode(
-    version: Loaded[MultimodalEncoder],
+    version: Loaded[Encoders],
     contexts: Sequence[Context],
     actions: Sequence[Action],
     decode: Decode,
@@ -52,10 +62,10 @@ def encode(
         ValueError: actions where the version scores them by id alone, none where it does not, or one that it cannot
             read.
     """
-    architecture, encoder = version.manifest.architecture, version.part
+    architecture, encoder = version.manifest.architecture, version.part.own
     if bool(actions) != architecture.action_features:
         raise ValueError("actions are embedded exactly where the model version reads their features")
-    rows, refusals = prepare(contexts, architecture.modalities, decode, fetch)
+    rows, refusals = prepare(contexts, architecture.modalities, decode, fetch, version.part.trunks)
     with torch.inference_mode():
         embeddings_BMD, present_BM = encoder(collate(rows, list(architecture.modalities)))
         actions_ND = None

@@ -2,18 +2,19 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 from google.protobuf.message import Message
 
-from services.encoding.encoding import encode, load_encoder
+from services.encoding.encoding import Encoders, encode, load_encoder
 from services.encoding.settings import EncodingSettings
 from shared import wire
 from shared.db.engine import open_engine
 from shared.model_server import serve_models
 from shared.networks.media_decoder import Decode, MediaDecoder
-from shared.networks.multimodal_encoder import MultimodalEncoder
 from shared.networks.preparation import Fetch
+from shared.networks.trunks import Trunks
 from shared.pb.encoding.v1 import encoding_pb2, encoding_pb2_grpc
 from shared.registry.artifacts import ArtifactStore
 from shared.registry.loading import LoadedVersions
@@ -25,7 +26,7 @@ class EncodingServicer(encoding_pb2_grpc.EncodingServiceServicer):
     """Answers Encode; the work is done in threads of its own, never on the event loop."""
 
     def __init__(
-        self, loaded: LoadedVersions[MultimodalEncoder], decode: Decode, fetch: Fetch, executor: ThreadPoolExecutor
+        self, loaded: LoadedVersions[Encoders], decode: Decode, fetch: Fetch, executor: ThreadPoolExecutor
     ) -> None:
         self._loaded = loaded
         self._decode = decode
@@ -54,8 +55,8 @@ class EncodingServicer(encoding_pb2_grpc.EncodingServiceServicer):
 
 async def run(settings: EncodingSettings, stop: asyncio.Event) -> None:
     """Serves until `stop`."""
-    store = ArtifactStore(settings.artifact_folder)
-    loaded = LoadedVersions(open_engine(settings.database), store, "encoding", load_encoder)
+    store, trunks = ArtifactStore(settings.artifact_folder), Trunks(settings.encoders)
+    loaded = LoadedVersions(open_engine(settings.database), store, "encoding", partial(load_encoder, trunks=trunks))
     with MediaDecoder() as decode, ThreadPoolExecutor(settings.encoding_threads, "encoding") as executor:
         servicer = EncodingServicer(loaded, decode, store.get, executor)
         await asyncio.to_thread(decode.warm_up)

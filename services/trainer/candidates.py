@@ -34,9 +34,8 @@ class NothingToLearnError(RuntimeError):
     """The run ends without a version; the text says why."""
 
 
-def first_candidate(loop: Loop) -> Candidate:
+def first_candidate(loop: Loop, architecture: Architecture) -> Candidate:
     """Version 1: seeded weights and empty head statistics, so that its distribution is uniform."""
-    architecture = Architecture.of(loop.settings)
     networks = Networks.seeded(architecture, loop.settings.learning.seed)
     return Candidate(
         networks, empty_statistics(architecture), parent=None, covers_sequence=0, metrics={}, takes_over=True
@@ -45,6 +44,7 @@ def first_candidate(loop: Loop) -> Candidate:
 
 def fine_tuned_candidate(
     loop: Loop,
+    architecture: Architecture,
     champion: ModelVersion,
     experiences: Sequence[PreparedExperience],
     artifacts: ArtifactStore,
@@ -61,8 +61,7 @@ def fine_tuned_candidate(
         DivergedError: a loss, a weight or the head's sums are not finite.
         LeaseLostError: another worker has the run.
     """
-    architecture, learning = Architecture.of(loop.settings), loop.settings.learning
-    reward_range = loop.settings.reward.range
+    learning, reward_range = loop.settings.learning, loop.settings.reward.range
     covers_sequence = max((one.row.sequence for one in experiences), default=0)
     if learning.bootstraps:
         experiences = [experience for experience in experiences if experience.is_whole]
@@ -88,7 +87,13 @@ def fine_tuned_candidate(
     if learning.bootstraps:
         # The champion's head learned the others online; that of Q-learning does not.
         served = [one for one in served if one.row.first_sequence <= champion.covers_sequence]
-    verdict = _judge(loop, (tuned.networks, statistics), serving, served, rows, lease)
+    theirs = rows
+    if (architecture.modalities, architecture.trunks) != (serving.architecture.modalities, serving.architecture.trunks):
+        again = replay.read_as(loop, serving.architecture, experiences, lease.keep)
+        by_id = {one.row.decision_id: one for one in again}
+        served = [by_id[one.row.decision_id] for one in served]
+        theirs = [replace(row, experience=by_id[row.experience.row.decision_id]) for row in rows]
+    verdict = _judge(loop, (tuned.networks, statistics), serving, served, rows, theirs, lease)
     return Candidate(
         networks=tuned.networks,
         statistics=completed,
@@ -128,14 +133,16 @@ def _judge(
     champion: Networks,
     served: Sequence[PreparedExperience],
     rows: Sequence[HeldOutRow],
+    champion_rows: Sequence[HeldOutRow],
     lease: Lease,
 ) -> Verdict:
-    """Both heads rest on older experiences alone, the champion's on those that it decides by."""
+    """Both heads rest on older experiences alone, the champion's on those that it decides by; both see the same rows,
+    each as it reads them."""
     examples = examples_of(served, champion.architecture, loop.settings.reward.range)
     statistics = _head(loop, champion, examples, lease)
     exploration = loop.settings.exploration
     ours = score(*candidate, rows, exploration, lease.keep)
-    theirs = score(champion, statistics, rows, exploration, lease.keep)
+    theirs = score(champion, statistics, champion_rows, exploration, lease.keep)
     if not loop.settings.learning.bootstraps:
         return judge(ours, theirs, rows)
     low, high = loop.settings.reward.range

@@ -18,6 +18,7 @@ from shared.db.engine import open_engine
 from shared.eventlog.opening import open_event_log
 from shared.lifeline import lifeline_of, watch_lifeline
 from shared.networks.media_decoder import MediaDecoder
+from shared.networks.trunks import Trunks
 from shared.registry.artifacts import ArtifactStore
 
 NICENESS: Final = 10
@@ -41,16 +42,18 @@ def start_child(settings: TrainerSettings) -> Child:
     # That would write all memory before its first use, in search of bugs.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # it has no stub
     engine, artifacts = open_engine(settings.database), ArtifactStore(settings.artifact_folder)
-    decode = MediaDecoder()
+    decode, trunks = MediaDecoder(), Trunks(settings.encoders)
     trainer = Trainer(
         engine=engine,
         artifacts=artifacts,
-        replay=Replay(engine, decode, artifacts.get),
+        replay=Replay(engine, decode, artifacts.get, trunks=trunks),
         publisher=Publisher(engine, artifacts, open_event_log(settings, wall), wall),
         settings=settings,
         clock=wall,
+        trunks=trunks,
     )
-    return Child(trainer, Reporter(engine, artifacts, Replay(engine, decode, artifacts.get), wall))
+    reported = Replay(engine, decode, artifacts.get, trunks=trunks)
+    return Child(trainer, Reporter(engine, artifacts, reported, wall))
 
 
 def _allow_children() -> None:

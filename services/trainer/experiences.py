@@ -1,7 +1,7 @@
 """Experiences as the networks take them; what was prepared for one run is kept for the next."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from sqlalchemy import Engine
@@ -14,13 +14,14 @@ from shared.loop_settings import Loop, ModalitySettings
 from shared.networks.media_decoder import Decode
 from shared.networks.preparation import Fetch, Row, prepare
 from shared.networks.preprocessing import Bag, RefusedValueError, action_features
-from shared.registry.manifest import Architecture
+from shared.networks.trunks import Trunks
+from shared.registry.manifest import Architecture, TrunkIdentity
 
 CHUNK: Final = 64
 
 Item = TypeVar("Item")
 # What of a loop's settings decides how a decision is prepared.
-Shape = tuple[Mapping[str, ModalitySettings], str, bool]
+Shape = tuple[Mapping[str, ModalitySettings], Mapping[str, TrunkIdentity], str, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +68,50 @@ class Prepared:
 class Replay:
     """Reads a loop's experiences; keeps the features of those of the last `loops` loops that it read."""
 
-    def __init__(self, engine: Engine, decode: Decode, fetch: Fetch, loops: int = 4) -> None:
+    def __init__(
+        self, engine: Engine, decode: Decode, fetch: Fetch, loops: int = 4, trunks: Trunks | None = None
+    ) -> None:
         self._engine = engine
         self._decode = decode
         self._fetch = fetch
         self._loops = loops
+        self.trunks = trunks or Trunks()
         self._kept: dict[tuple[str, str], tuple[Shape, dict[str, Prepared]]] = {}
 
     def read(self, loop: Loop, limit: int, keep_lease: Callable[[], None]) -> list[PreparedExperience]:
-        """The newest experiences, oldest first; a context value or an action that cannot be read is left out."""
+        """The newest experiences, oldest first; a context value or an action that cannot be read is left out.
+
+        Raises:
+            TrunkError: a pretrained encoder that the loop names cannot be used.
+        """
         with read_session(self._engine) as session:
             rows = read_experiences(session, loop.tenant, loop.loop_id, limit)
         kept = self._take(loop)
+        read = self._prepared(loop, rows, kept, keep_lease)
+        self._keep(loop, {one.row.decision_id: kept[one.row.decision_id] for one in read})
+        return read
+
+    def read_as(
+        self,
+        loop: Loop,
+        architecture: Architecture,
+        experiences: Sequence[PreparedExperience],
+        keep_lease: Callable[[], None],
+    ) -> list[PreparedExperience]:
+        """The same experiences as a version of another architecture reads them.
+
+        Raises:
+            TrunkError: a pretrained encoder is not the one that the version was made with.
+        """
+        self.trunks.of(architecture)
+        settings = loop.settings.model_copy(update={"modalities": architecture.modalities})
+        return self._prepared(replace(loop, settings=settings), [one.row for one in experiences], {}, keep_lease)
+
+    def _prepared(
+        self, loop: Loop, rows: Sequence[JoinedRow], kept: dict[str, Prepared], keep_lease: Callable[[], None]
+    ) -> list[PreparedExperience]:
+        """Of the rows that can be read; adds to `kept` what it prepares."""
         self._add(loop, kept, {row.decision_id: row.action_id for row in rows}, keep_lease)
-        self._keep(loop, {row.decision_id: kept[row.decision_id] for row in rows if row.decision_id in kept})
         read = [row for row in rows if row.decision_id in kept]
         following, ends = self._follow(loop, read, kept, keep_lease)
         return [
@@ -132,7 +163,8 @@ class Replay:
         with read_session(self._engine) as session:
             decisions = read_decisions(session, loop.tenant, loop.loop_id, ids)
         contexts = [decisions[decision_id].context for decision_id in ids]
-        features, _ = prepare(contexts, loop.settings.modalities, self._decode, self._fetch)
+        modalities = loop.settings.modalities
+        features, _ = prepare(contexts, modalities, self._decode, self._fetch, self.trunks.current(modalities))
         prepared = {}
         for decision_id, row_features in zip(ids, features, strict=True):
             decision = decisions[decision_id]
@@ -143,12 +175,21 @@ class Replay:
 
     def _take(self, loop: Loop) -> dict[str, Prepared]:
         shape, kept = self._kept.pop((loop.tenant, loop.loop_id), (None, {}))
-        return kept if shape == _shape(loop) else {}
+        return kept if shape == self._shape(loop) else {}
 
     def _keep(self, loop: Loop, prepared: dict[str, Prepared]) -> None:
-        self._kept[loop.tenant, loop.loop_id] = (_shape(loop), prepared)
+        self._kept[loop.tenant, loop.loop_id] = (self._shape(loop), prepared)
         while len(self._kept) > self._loops:
             del self._kept[next(iter(self._kept))]
+
+    def _shape(self, loop: Loop) -> Shape:
+        of = loop.settings
+        return (
+            of.modalities,
+            self.trunks.identities(of.modalities),
+            of.problem_type,
+            Architecture.of(of).action_features,
+        )
 
 
 def action_bag(action: Action) -> Bag | None:
@@ -162,11 +203,6 @@ def action_bag(action: Action) -> Bag | None:
 def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     """The items in order, so many at a time."""
     return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _shape(loop: Loop) -> Shape:
-    of = loop.settings
-    return of.modalities, of.problem_type, Architecture.of(of).action_features
 
 
 def _state(loop: Loop, decision: Decision, features: Row) -> NextState:

@@ -126,7 +126,7 @@ def _estimates(networks: Networks, examples: Examples, chosen: Tensor, generator
     architecture = networks.architecture
     taken = [examples.experiences[index] for index in chosen.tolist()]
     batch = collate(drop_modalities([one.features for one in taken], generator), list(architecture.modalities))
-    batch = shift_images(batch, list(architecture.modalities.values()), generator)
+    batch = shift_images(batch, list(architecture.read.values()), generator)
     actions = collate_bags([one.action for one in taken]) if architecture.action_features else None
     return networks.estimates(batch, actions)
 

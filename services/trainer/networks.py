@@ -111,12 +111,12 @@ def shrink_and_perturb(networks: Networks, seed: int) -> Networks:
 
 
 def _keep_encoders(old: Networks, new: Networks) -> None:
-    kinds = old.architecture.modalities
+    kinds, trunks = old.architecture.modalities, old.architecture.trunks
     before = dict(zip(kinds, old.encoder.modalities, strict=True))
     adapters = dict(zip(kinds, old.encoder.adapters, strict=True))
     of_new = zip(new.architecture.modalities.items(), new.encoder.modalities, new.encoder.adapters, strict=True)
     for (name, modality), encoder, adapter in of_new:
-        if kinds.get(name) == modality:
+        if kinds.get(name) == modality and trunks.get(name) == new.architecture.trunks.get(name):
             _keep_what_fits(before[name], encoder)
             _keep_what_fits(adapters[name], adapter)
     if old.encoder.actions is not None and new.encoder.actions is not None:

@@ -45,6 +45,7 @@ class Reporter:
 
         Raises:
             ArtifactError: the champion cannot be read.
+            TrunkError: a pretrained encoder is not the one that it was made with.
         """
         with read_session(self.engine) as session:
             loop = read_loop(session, tenant, loop_id)
@@ -53,6 +54,7 @@ class Reporter:
         if loop is None or champion is None:
             return None
         manifest = Manifest.model_validate_json(self.artifacts.get(champion.manifest_sha256))
+        self.replay.trunks.of(manifest.architecture)
         # The champion reads contexts, and learned rewards, as its own settings say: the loop's may have changed since.
         experiences = self.replay.read(replace(loop, settings=manifest.settings), EXPERIENCES, _nothing)
         learning = manifest.settings.learning

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -20,7 +20,10 @@ from shared.db.loops import read_loop
 from shared.db.offsets import covers, read_offsets
 from shared.domain import Clock, RunRef, RunStatus, TrainingRun
 from shared.loop_settings import Loop
+from shared.networks.trunk_files import TrunkError
+from shared.networks.trunks import Trunks
 from shared.registry.artifacts import ArtifactError, ArtifactStore
+from shared.registry.manifest import Architecture
 from shared.registry.training_runs import LeaseLostError, take_lease
 from shared.registry.versions import read_champion
 
@@ -44,6 +47,7 @@ class Trainer:
     settings: TrainerSettings
     clock: Clock
     sleep: Callable[[float], None] = time.sleep
+    trunks: Trunks = field(default_factory=Trunks)
 
     def run(self, ref: RunRef) -> None:
         """Does a run, unless it is done or somebody else's."""
@@ -61,6 +65,10 @@ class Trainer:
             logger.warning("run_lost")
         except NothingToLearnError as reason:
             self._finish(lease, "skipped", str(reason))
+        except TrunkError as error:
+            # What the library said of it is for the operator.
+            logger.warning("run_failed", reason=str(error), exc_info=True)
+            self._finish(lease, "failed", str(error))
         except (DivergedError, JoinerBehindError, ArtifactError) as error:
             logger.warning("run_failed", reason=str(error))
             self._finish(lease, "failed", str(error))
@@ -77,14 +85,14 @@ class Trainer:
             champion = read_champion(session, run.tenant, run.loop_id)
         if loop is None:
             raise NothingToLearnError("the loop is gone")
-        if run.kind == "initialise":
-            if champion is not None:
-                raise NothingToLearnError("the loop has a version already")
-            return loop, first_candidate(loop)
+        if run.kind == "initialise" and champion is not None:
+            raise NothingToLearnError("the loop has a version already")
+        architecture = Architecture.of(loop.settings, self.trunks.identities(loop.settings.modalities))
         if champion is None:
-            raise NothingToLearnError("version 1 is not made yet")
+            # A fine-tune too makes it, where the run that should have done so has failed.
+            return loop, first_candidate(loop, architecture)
         experiences = self.replay.read(loop, self.settings.replay_experiences, lease.keep)
-        return loop, fine_tuned_candidate(loop, champion, experiences, self.artifacts, self.replay, lease)
+        return loop, fine_tuned_candidate(loop, architecture, champion, experiences, self.artifacts, self.replay, lease)
 
     def _wait_for_joiner(self, run: TrainingRun, lease: Lease) -> None:
         """Until its offsets have passed what the run covers, so that all that was acknowledged is learned from."""

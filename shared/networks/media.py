@@ -39,14 +39,14 @@ NOT_A_SOUND: Final = "not a sound that can be read"
 SOUND_TOO_LONG: Final = "a sound of more than 60 seconds"
 
 
-def media_features(kind: MediaKind, data: bytes) -> NDArray[np.uint8] | Floats:
-    """The array that an encoder of this kind reads.
+def media_features(kind: MediaKind, data: bytes, side: int = SIDE) -> NDArray[np.uint8] | Floats:
+    """The array that an encoder of this kind reads; `side` of a picture in pixels.
 
     Raises:
         RefusedValueError: the bytes are not of this kind, are damaged, or unpack to more than the limits.
     """
     try:
-        return image_features(data) if kind == "image" else audio_features(data)
+        return image_features(data, side) if kind == "image" else audio_features(data)
     except (RefusedValueError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -68,22 +68,22 @@ def video_format(data: bytes) -> str | None:
     return "gif" if data.startswith((b"GIF87a", b"GIF89a")) else None
 
 
-def image_features(data: bytes) -> NDArray[np.uint8]:
-    """uint8 [3, 32, 32]: upright, on white, the whole picture scaled to the square."""
+def image_features(data: bytes, side: int = SIDE) -> NDArray[np.uint8]:
+    """uint8 [3, side, side]: upright, on white, the whole picture scaled to the square."""
     with warnings.catch_warnings():
         # Pillow warns of large pictures; the limit here is lower and refuses.
         warnings.simplefilter("ignore")
         with Image.open(BytesIO(data), formats=IMAGE_FORMATS) as image:
-            return _square(image)
+            return _square(image, side)
 
 
-def _square(image: Image.Image) -> NDArray[np.uint8]:
+def _square(image: Image.Image, side: int) -> NDArray[np.uint8]:
     if image.width * image.height > MAX_PIXELS:
         raise RefusedValueError(IMAGE_TOO_LARGE)
-    image.draft("RGB", (2 * SIDE, 2 * SIDE))
+    image.draft("RGB", (2 * side, 2 * side))
     upright = ImageOps.exif_transpose(_eight_bits(image))
     colours = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
-    small = colours.resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0).convert("RGBA")
+    small = colours.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0).convert("RGBA")
     on_white = Image.new("RGBA", small.size, "white")
     on_white.alpha_composite(small)
     pixels: NDArray[np.uint8] = np.asarray(on_white.convert("RGB"), np.uint8)

@@ -17,7 +17,7 @@ import pebble
 import structlog
 
 from shared.lifeline import watch_lifeline
-from shared.networks.media import MediaKind, media_features
+from shared.networks.media import SIDE, MediaKind, media_features
 from shared.networks.preprocessing import Features, RefusedValueError
 from shared.networks.video import video_features
 
@@ -30,10 +30,11 @@ BEYOND_LIMITS: Final = "media that takes too much memory or time to decode"
 
 @dataclass(frozen=True, slots=True)
 class EncodedMedia:
-    """The bytes of a picture, a sound or a clip as the product sent them."""
+    """The bytes of a picture, a sound or a clip as the product sent them; a picture becomes `side` pixels wide."""
 
     kind: MediaKind | Literal["video"]
     data: bytes
+    side: int = SIDE
 
 
 Decoded = Features | RefusedValueError
@@ -148,6 +149,8 @@ def _start_child(lifeline: Connection, memory_bytes: int) -> None:
 
 def _decode(media: EncodedMedia) -> Decoded:
     try:
-        return video_features(media.data) if media.kind == "video" else media_features(media.kind, media.data)
+        if media.kind == "video":
+            return video_features(media.data)
+        return media_features(media.kind, media.data, media.side)
     except RefusedValueError as error:
         return error

@@ -10,7 +10,7 @@ from torch.nn import functional
 from shared.networks.adapter import Adapter
 from shared.networks.batches import Bags, Batch
 from shared.networks.encoders import BagEncoder, build_modality_encoder
-from shared.networks.views import View, build_action_view, build_view
+from shared.networks.views import View, build_action_view, build_trunk_view, build_view
 from shared.registry.manifest import Architecture
 
 
@@ -22,12 +22,9 @@ class MultimodalEncoder(nn.Module):
         self._width = architecture.encoded_width
         # By position: a modality's name may be one that a module cannot have.
         self.modalities = nn.ModuleList(
-            build_modality_encoder(modality, architecture.embedding_width)
-            for modality in architecture.modalities.values()
+            build_modality_encoder(modality, architecture.embedding_width) for modality in architecture.read.values()
         )
-        self.views = nn.ModuleList(
-            build_view(modality, architecture.view_width) for modality in architecture.modalities.values()
-        )
+        self.views = nn.ModuleList(_view(architecture, name) for name in architecture.modalities)
         self.actions = BagEncoder(architecture.embedding_width) if architecture.action_features else None
         self.action_view = build_action_view(architecture.view_width) if architecture.action_features else None
         width, rank = architecture.embedding_width, architecture.adapter_rank
@@ -66,3 +63,11 @@ class MultimodalEncoder(nn.Module):
         for view, modality in zip(self.views, batch.modalities, strict=True):
             if modality is not None and isinstance(view, View):
                 view.fit(modality.inputs)
+
+
+def _view(architecture: Architecture, name: str) -> View:
+    modality, trunk = architecture.modalities[name], architecture.trunks.get(name)
+    if trunk is None:
+        return build_view(modality, architecture.view_width)
+    width = min(architecture.view_width, trunk.dimension, modality.components or trunk.dimension)
+    return build_trunk_view(trunk.dimension, width)

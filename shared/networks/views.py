@@ -73,6 +73,13 @@ def build_view(modality: ModalitySettings, width: int) -> View:
             return View(sketch, _folded(width))
 
 
+def build_trunk_view(dimension: int, width: int) -> View:
+    """The view of what a pretrained encoder gives, all of its numbers: they are few, and each says something."""
+    folded_RV = torch.zeros(dimension + 1, width)
+    index = torch.arange(dimension)
+    return View(_centred, folded_RV.index_put((index, index % width), _sign(index)))
+
+
 def build_action_view(width: int) -> View:
     """The view of candidate actions. It is not to be fitted: they come and go."""
     return View(sketch, _folded(width))
@@ -102,6 +109,12 @@ def sketch(inputs: Tensor | Bags) -> Tensor:
     place = (rows - 1) * SKETCH + inputs.buckets % SKETCH
     flat = inputs.weights.new_zeros(len(inputs.offsets) * SKETCH)
     return flat.index_add(0, place, inputs.weights * _sign(inputs.buckets // SKETCH)).view(-1, SKETCH)
+
+
+def _centred(embeddings_NK: Tensor | Bags) -> Tensor:
+    """[N, K]: without what all numbers of an embedding share, which says nothing and would outweigh the rest."""
+    assert isinstance(embeddings_NK, Tensor)
+    return embeddings_NK - embeddings_NK.mean(1, keepdim=True)
 
 
 def _sign(number: Tensor) -> Tensor:

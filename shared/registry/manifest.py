@@ -1,6 +1,7 @@
 """What a model version is made of: its architecture, the hashes of its weights, and where it comes from."""
 
 import math
+from collections.abc import Mapping
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -18,6 +19,15 @@ VIEWS_WIDTH: Final = 144
 HEAD_NUMBERS: Final = 4_000_000
 # Numbers of a sketch of a context's views times an action's.
 INTERACTIONS: Final = 256
+
+
+class TrunkIdentity(BaseModel):
+    """A pretrained encoder that a version reads through: the SHA-256 of its files, and how many numbers it gives."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    dimension: int
 
 
 class Architecture(BaseModel):
@@ -42,10 +52,12 @@ class Architecture(BaseModel):
     feature_width: int = FEATURE_WIDTH
     # Of the compressed view of each modality, and of an action's.
     view_width: int
+    # Of the modalities with a pretrained encoder. Its weights never change, and are in no version's files.
+    trunks: dict[str, TrunkIdentity] = {}
 
     @classmethod
-    def of(cls, settings: LoopSettings) -> "Architecture":
-        """The architecture that a loop's settings ask for."""
+    def of(cls, settings: LoopSettings, trunks: Mapping[str, TrunkIdentity] | None = None) -> "Architecture":
+        """The architecture that a loop's settings ask for; `trunks` by modality, of all that name an encoder."""
         listed = settings.actions
         return cls(
             modalities=settings.modalities,
@@ -55,7 +67,18 @@ class Architecture(BaseModel):
             policy_logits=settings.learning.objective == "reward_guided",
             adapter_rank=settings.learning.adapter_rank if settings.learning.tune == "adapters" else 0,
             view_width=_view_width(len(settings.modalities), len(listed)),
+            trunks=dict(trunks or {}),
         )
+
+    @property
+    def read(self) -> dict[str, ModalitySettings]:
+        """The modalities as the version's own networks read them: what a trunk gives is a ready-made embedding."""
+        return self.modalities | {
+            name: ModalitySettings(
+                kind="embedding", dimension=trunk.dimension, components=self.modalities[name].components
+            )
+            for name, trunk in self.trunks.items()
+        }
 
     @property
     def encoded_width(self) -> int:

@@ -1,11 +1,10 @@
 import pytest
 import torch
 
-from services.encoding.encoding import encode, load_encoder
+from services.encoding.encoding import Encoders, encode, load_encoder
 from shared.domain import Action, Media, ModelRef
 from shared.loop_settings import LoopSettings
 from shared.networks.media_decoder import decode_all
-from shared.networks.multimodal_encoder import MultimodalEncoder
 from shared.networks.preparation import NO_BYTES, Refusal
 from shared.networks.preprocessing import RefusedValueError
 from shared.registry.artifacts import ArtifactError
@@ -23,7 +22,7 @@ def fetch_nothing(sha256: str) -> bytes:
 WIDTH = Architecture.of(LoopSettings.model_validate({"modalities": MODALITIES})).encoded_width
 
 
-def version(*, features: bool) -> Loaded[MultimodalEncoder]:
+def version(*, features: bool) -> Loaded[Encoders]:
     action = {"id": "a", "features": {"price": 1}} if features else {"id": "a"}
     settings = LoopSettings.model_validate({"modalities": MODALITIES, "actions": [action]})
     architecture = Architecture.of(settings)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.domain import Context, ContextValue, Media
+from shared.domain import Context, ContextValue, Floats, Media
 from shared.networks.media import NOT_AN_IMAGE
 from shared.networks.media_decoder import Decoded, EncodedMedia, decode_all
-from shared.networks.preparation import NO_BYTES, NOT_UTF_8, WRONG_KIND, Refusal, prepare
-from shared.networks.preprocessing import NOT_FINITE, WRONG_DIMENSION, Bag, text_features
+from shared.networks.preparation import NO_BYTES, NOT_UTF_8, WRONG_KIND, Raw, Refusal, prepare
+from shared.networks.preprocessing import NOT_FINITE, WRONG_DIMENSION, Bag, embedding_features, text_features
 from shared.registry.artifacts import ArtifactError
 from tests.unit.shared.networks.conftest import MODALITIES
 
@@ -85,3 +85,47 @@ def test_refuses_one_value_and_keeps_the_rest(name: str, value: ContextValue, re
     rows, refusals = prepare([{other: fine}, {other: fine, name: value}], MODALITIES, decode_all, fetch_nothing)
     assert refusals == [Refusal(1, name, reason)]
     assert [set(row) for row in rows] == [{other}, {other}]
+
+
+class Sizes:
+    """A trunk that gives how long a text is, or how bright and how wide a picture is; of no text nothing finite."""
+
+    dimension, side = 2, 48
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def encode(self, values: Sequence[Raw]) -> Floats:
+        self.calls.append(len(values))
+        return np.array([self._size(value) for value in values], np.float32)
+
+    def _size(self, value: Raw) -> tuple[float, float]:
+        return (len(value) or np.nan, 1.0) if isinstance(value, str) else (value.mean(), value.shape[2])
+
+
+def test_values_of_a_modality_with_a_trunk_are_encoded_in_one_call() -> None:
+    trunk = Sizes()
+    by_reference = media(b"seventh", content_type="text/plain")
+    contexts: list[Context] = [{"title": "four"}, {"vector": np.ones(6, np.float32)}, {"title": by_reference}]
+    rows, refusals = prepare(contexts, MODALITIES, decode_all, fetch_nothing, {"title": trunk})
+    assert refusals == []
+    assert trunk.calls == [2]
+    for row, length in ((0, 4.0), (2, 7.0)):
+        expected = embedding_features(np.array([length, 1.0], np.float32), 2)
+        np.testing.assert_array_equal(np.asarray(rows[row]["title"]), expected)
+    assert set(rows[1]) == {"vector"}
+
+
+def test_a_trunk_sees_pictures_as_large_as_it_reads_them() -> None:
+    contexts: list[Context] = [{"photo": media(png())}, {"photo": media(b"no picture")}]
+    rows, refusals = prepare(contexts, MODALITIES, decode_all, fetch_nothing, {"photo": Sizes()})
+    np.testing.assert_array_equal(
+        np.asarray(rows[0]["photo"]), embedding_features(np.array([0.0, 48.0], np.float32), 2)
+    )
+    assert refusals == [Refusal(1, "photo", NOT_AN_IMAGE)]
+
+
+def test_what_a_trunk_makes_nothing_finite_of_is_refused_alone() -> None:
+    rows, refusals = prepare([{"title": ""}, {"title": "x"}], MODALITIES, decode_all, fetch_nothing, {"title": Sizes()})
+    assert refusals == [Refusal(0, "title", NOT_FINITE)]
+    assert [set(row) for row in rows] == [set(), {"title"}]

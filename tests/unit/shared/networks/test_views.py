@@ -11,7 +11,7 @@ from shared.networks.batches import collate, collate_bags
 from shared.networks.parts import build_encoder
 from shared.networks.preparation import Row
 from shared.networks.preprocessing import BUCKETS, Bag, text_features
-from shared.networks.views import LENGTH, SKETCH, View, build_view, interactions, sketch
+from shared.networks.views import LENGTH, SKETCH, View, build_trunk_view, build_view, interactions, sketch
 from shared.registry.manifest import Architecture
 from tests.unit.shared.networks.conftest import MODALITIES
 
@@ -82,6 +82,19 @@ def test_a_fitted_view_is_the_principal_components_of_scikit_learn() -> None:
     projected *= LENGTH / np.linalg.norm(projected, axis=1, keepdims=True)
     np.testing.assert_allclose(np.abs(view(rows).numpy()), np.abs(projected), atol=1e-3)
     np.testing.assert_allclose(view.explained_variance.numpy(), expected.explained_variance_, rtol=1e-4)
+
+
+def test_what_a_pretrained_encoder_gives_is_seen_whole_by_its_principal_components() -> None:
+    view = build_trunk_view(300, WIDTH)
+    # As of rectified units: all have a large mean in common.
+    rows = 5 + torch.randn(200, 301, generator=generator()) @ torch.diag(torch.linspace(3, 0.1, 301))
+    directions = view(rows) / LENGTH
+    assert (directions @ directions.T).fill_diagonal_(0).mean().abs() < 0.1
+    view.fit(rows)
+    centred = (rows - rows.mean(1, keepdim=True)).double().numpy()
+    expected = PCA(WIDTH, svd_solver="full").fit(centred).transform(centred)
+    expected *= LENGTH / np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(np.abs(view(rows).numpy()), np.abs(expected), atol=1e-3)
 
 
 def test_too_few_rows_leave_the_view_as_it_is() -> None:
