@@ -110,6 +110,15 @@ def redis_url() -> str:
     return serving(RedisServer).address.removesuffix("/0") + f"/{int(worker) % 15 + 1}"
 
 
+@pytest.fixture
+def redis(redis_url: str, tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, to kill and freeze."""
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    yield server
+    server.stop()
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data beside the project; tests that need it skip where it is not."""
