@@ -1,6 +1,7 @@
 """What the platform does with a real Kafka besides the port's contract: topics, errors, partitions, outages."""
 
 import gc
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -28,8 +29,9 @@ KEYS = 5
 
 
 @pytest.fixture(autouse=True)
-def _collect() -> Iterator[None]:
-    """Its garbage is collected here, not in the middle of somebody else's test."""
+def _collect(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """That happens here, not in the middle of somebody else's test; a log record would keep it alive until then."""
+    caplog.set_level(logging.CRITICAL, "kafka")
     yield
     gc.collect()
 
