@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import threading
 from queue import Empty, SimpleQueue
@@ -9,10 +10,12 @@ from typing import Final
 
 import structlog
 from sqlalchemy import Engine
+from uuid_utils import uuid7
 
 from services.feedback.feeding import Feeder
 from services.feedback.joiner import Joiner, LogLostError
 from services.feedback.settings import FeedbackSettings
+from services.feedback.sharing import Share, Shared
 from shared.clocks import monotonic, wall
 from shared.db.engine import open_engine
 from shared.db.offsets import FencedError
@@ -43,10 +46,12 @@ def main() -> None:
     logger = structlog.get_logger(__name__)
     logger.info("started")
     stop = threading.Event()
-    feeder = threading.Thread(target=_feeder(engine, log, settings).run, args=(stop,), name="feeder", daemon=True)
+    joiner = Joiner(engine, log, settings, _share(engine, settings), wall=wall, monotonic=monotonic)
+    feed = _feeder(engine, log, settings, joiner).run
+    feeder = threading.Thread(target=feed, args=(stop,), name="feeder", daemon=True)
     feeder.start()
     try:
-        Joiner(engine, log, settings, wall=wall, monotonic=monotonic).run(lambda seconds: _comes(signals, seconds))
+        joiner.run(lambda seconds: _comes(signals, seconds))
     except (FencedError, LogLostError) as error:
         logger.error("ended", reason=str(error))  # noqa: TRY400 - the reason is the whole story
         sys.exit(1)
@@ -58,7 +63,15 @@ def main() -> None:
     logger.info("stopped")
 
 
-def _feeder(engine: Engine, log: EventLog, settings: FeedbackSettings) -> Feeder:
+def _share(engine: Engine, settings: FeedbackSettings) -> Share | None:
+    """On Kafka, joiners share the partitions."""
+    if settings.kafka_servers is None:
+        return None
+    member = f"{socket.gethostname()}/{os.getpid()}/{uuid7()}"
+    return Shared(engine, member, round(settings.joiner_lease_seconds * 1e6), monotonic)
+
+
+def _feeder(engine: Engine, log: EventLog, settings: FeedbackSettings, joiner: Joiner) -> Feeder:
     return Feeder(
         engine,
         log,
@@ -66,6 +79,7 @@ def _feeder(engine: Engine, log: EventLog, settings: FeedbackSettings) -> Feeder
         EncodingServiceStub(open_blocking_channel(settings.encoding_address)),
         FusionServiceStub(open_blocking_channel(settings.fusion_address)),
         wall,
+        lambda: joiner.leads,
     )
 
 

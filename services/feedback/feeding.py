@@ -5,7 +5,7 @@ each experience in order: from the log where it decided itself, else as encoding
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -52,13 +52,16 @@ class Feeder:
         encoding: EncodingServiceStub,
         fusion: FusionServiceStub,
         wall: Clock,
+        is_on_duty: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`is_on_duty` says whether this process is the one that feeds now."""
         self._engine = engine
         self._log = log
         self._artifacts = artifacts
         self._encoding = encoding
         self._fusion = fusion
         self._wall = wall
+        self._is_on_duty = is_on_duty
         # By manifest: a version's name comes again where its loop is deleted and made anew.
         self._manifests: dict[str, Manifest] = {}
         self._looked_through: dict[str, int] = {}
@@ -75,6 +78,8 @@ class Feeder:
 
     def step(self) -> bool:
         """Gives each version that is behind one batch at most; False where none was behind."""
+        if not self._is_on_duty():
+            return False
         with read_session(self._engine) as session:
             behind = [version for version in versions_behind(session) if self._seen(version) < version.last_sequence]
         for version in behind:

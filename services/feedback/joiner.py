@@ -1,6 +1,6 @@
 """The joiner: reads decisions and feedback from the log, joins them, and commits rows and offsets together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from typing import Final
 
@@ -15,9 +15,10 @@ from services.feedback.relay import Relay
 from services.feedback.repository import SettingsCache, next_end, read_judged, read_known, write
 from services.feedback.restating import Restater
 from services.feedback.settings import FeedbackSettings
+from services.feedback.sharing import Alone, Share
 from services.feedback.timing import WindowTime
 from shared.db.engine import write_session
-from shared.db.offsets import JOINER, Claim, move_offsets, read_claims, take_over
+from shared.db.offsets import JOINER, Claim, FencedError, move_offsets, read_claims, take_over
 from shared.domain import Clock
 from shared.eventlog import EventLog, EventLogError
 from shared.events import DEAD_LETTERS, DECISIONS, FEEDBACK
@@ -42,8 +43,16 @@ class Joiner:
     """One consumer of both topics. It does nothing until `step` or `run`."""
 
     def __init__(
-        self, engine: Engine, log: EventLog, settings: FeedbackSettings, *, wall: Clock, monotonic: Clock
+        self,
+        engine: Engine,
+        log: EventLog,
+        settings: FeedbackSettings,
+        share: Share | None = None,
+        *,
+        wall: Clock,
+        monotonic: Clock,
     ) -> None:
+        """`share` says which partitions it reads; not given: all of them."""
         self._engine = engine
         self._log = log
         self._batch = settings.joiner_batch
@@ -53,16 +62,23 @@ class Joiner:
         self._time = WindowTime(wall, monotonic)
         self._relay = Relay(engine, log, wall, monotonic)
         self._restater = Restater(engine, monotonic)
+        self._share = share or Alone()
+        self._partitions: Set[int] = frozenset()
         self._claims: list[Claim] = []
         self._cache = SettingsCache()
         self._next_end: int | None = None
         self._knows_the_tables = False
 
+    @property
+    def leads(self) -> bool:
+        """Whether it has the first partition, and with it what only one joiner does at a time."""
+        return 0 in self._partitions
+
     def run(self, wait: Callable[[float], bool]) -> None:
         """Joins until `wait`, which is given seconds and may return early, says True: the process is to end.
 
         Raises:
-            FencedError: another joiner has taken over.
+            FencedError: another joiner has taken over from one that is alone.
             LogLostError: there is nothing that could be joined rightly.
         """
         failures, pause = 0, 0.0
@@ -75,19 +91,36 @@ class Joiner:
                 failures += 1
                 logger.warning("join_failed", error=type(error).__name__, reason=str(error), retry_in_seconds=pause)
                 self._knows_the_tables = False
+            except FencedError as error:
+                if not self._share.yields:
+                    raise
+                logger.info("partition_taken", reason=str(error))
+                self._yield()
+        try:
+            self._share.leave()
+        except SQLAlchemyError as error:
+            # The others find out by themselves, after a lease.
+            logger.info("left_untold", error=type(error).__name__)
+
+    def _yield(self) -> None:
+        self._share.look_again()
+        self._claims, self._partitions, self._knows_the_tables = [], frozenset(), False
 
     def step(self) -> bool:
         """Joins at most a batch of either topic, closes windows, restates; False where there was nothing to do."""
-        if not self._knows_the_tables:
-            self._resume()
-        restated = self._restater.step(self._claims, self._cache)
-        if restated is not None:
-            self._relay.publish({restated})
-        return self._join_what_is_there() or restated is not None
-
-    def _join_what_is_there(self) -> bool:
         observed_at = self._time.now()
         ends = {topic: self._log.ends(topic) for topic in READ_ORDER}
+        if not all(ends.values()):
+            raise EventLogError(f"Kafka lacks the topics {', '.join(READ_ORDER)}: run `rewardloop init`")
+        mine = self._share.of({partition for of in ends.values() for partition in of})
+        if not self._knows_the_tables or mine != self._partitions:
+            self._resume(ends, mine)
+        restated = self._restater.step(self._claims, self._cache) if self.leads else None
+        if restated is not None:
+            self._relay.publish({restated})
+        return self._join_what_is_there(observed_at, ends) or restated is not None
+
+    def _join_what_is_there(self, observed_at: int, ends: Ends) -> bool:
         due_until = observed_at - self._grace
         is_due = self._next_end is not None and self._next_end < due_until
         if not self._is_behind(ends) and not is_due:
@@ -99,18 +132,22 @@ class Joiner:
         with write_session(self._engine) as session:
             move_offsets(session, moved)
             join = self._join(session, intakes, due_until if has_caught_up else None)
-            self._next_end = next_end(session)
+            self._next_end = next_end(session, self._partitions)
         self._claims = moved
         self._relay.publish({(closing.window.tenant, closing.window.loop_id) for closing in join.changes.closings})
         return True
 
-    def _resume(self) -> None:
-        """Takes over, or after an error looks up what was committed: the answer to the commit may have been lost."""
-        partitions = [(topic, partition) for topic in READ_ORDER for partition in self._log.ends(topic)]
+    def _resume(self, ends: Ends, mine: Set[int]) -> None:
+        """Takes over what is new to it; of the rest looks up what was committed: an answer may have been lost."""
+        wanted = [(topic, partition) for topic in READ_ORDER for partition in ends[topic] if partition in mine]
+        kept = [claim for claim in self._claims if (claim.topic, claim.partition) in wanted]
+        had = {(claim.topic, claim.partition) for claim in kept}
         with write_session(self._engine) as session:
-            claims = read_claims(session, self._claims) or take_over(session, JOINER, partitions)
-            self._next_end = next_end(session)
-        self._claims = claims
+            claims = read_claims(session, kept)
+            claims += take_over(session, JOINER, [place for place in wanted if place not in had])
+            self._next_end = next_end(session, mine)
+        self._claims = sorted(claims, key=lambda claim: wanted.index((claim.topic, claim.partition)))
+        self._partitions = mine
         self._cache = SettingsCache()
         self._relay.lose_track()
         self._knows_the_tables = True
@@ -139,7 +176,7 @@ class Joiner:
 
     def _join(self, session: Session, intakes: Sequence[Intake], due_until: int | None) -> Join:
         events = [event for intake in intakes for event, _ in intake.events]
-        known = read_known(session, events, due_until, MOST_DUE)
+        known = read_known(session, events, due_until, MOST_DUE, self._partitions)
         loops = {(one.tenant, one.loop_id) for one in (*events, *known.windows.values())}
         settings = self._cache.read(session, loops)
         read_judged(session, known, settings)

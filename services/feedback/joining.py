@@ -9,6 +9,7 @@ from shared import wire
 from shared.db.decisions import ClosedBy, StoredFeedback
 from shared.db.statistics import CountName
 from shared.domain import Activation, Decision, EpisodeEnd, Feedback, ImportedExperience
+from shared.eventlog import Position, StoredRecord
 from shared.loop_settings import LoopSettings
 from shared.rewards import has_all, joined_reward, receive_order
 
@@ -34,7 +35,7 @@ class Join:
                 continue
             match event:
                 case Decision():
-                    self._decide(event, stored.record.value)
+                    self._decide(event, stored)
                 case Activation():
                     self._activate(event)
                 case Feedback():
@@ -42,7 +43,7 @@ class Join:
                 case EpisodeEnd():
                     self.changes.episode_ends.append(event)
                 case ImportedExperience():
-                    self._import(event, wire.imported_decision(stored.record.value))
+                    self._import(event, stored)
 
     def close_due(self, until: int) -> None:
         """Closes the windows that end before a time, in order of their ends; without a loop there is no experience."""
@@ -57,8 +58,8 @@ class Join:
             else:
                 self._set_end(window, None)
 
-    def _decide(self, decision: Decision, payload: bytes) -> None:
-        window = self._open(decision, payload)
+    def _decide(self, decision: Decision, stored: StoredRecord) -> None:
+        window = self._open(decision, stored.record.value, stored.position)
         if window is None:
             return
         activation = self._known.activations.pop(window.key, None)
@@ -70,10 +71,10 @@ class Join:
             self._start(window, activation)
         self._join_dangling(window)
 
-    def _import(self, imported: ImportedExperience, payload: bytes) -> None:
+    def _import(self, imported: ImportedExperience, stored: StoredRecord) -> None:
         """The window closes at once, by what the experience brings; other feedback is late."""
         decision = imported.decision
-        window = self._open(decision, payload)
+        window = self._open(decision, wire.imported_decision(stored.record.value), stored.position)
         if window is None:
             return
         new = [feedback for feedback in imported.feedback if _identity(feedback) not in self._known.feedback_ids]
@@ -87,7 +88,7 @@ class Join:
             self.changes.episode_ends.append(imported.episode_end)
         self._join_dangling(window)
 
-    def _open(self, decision: Decision, payload: bytes) -> Window | None:
+    def _open(self, decision: Decision, payload: bytes, position: Position) -> Window | None:
         """The window of a new decision; None, and counted, for one that repeats an id."""
         key = _key(decision)
         known = self.windows.get(key)
@@ -95,7 +96,7 @@ class Join:
             repeats = known.request_sha256 == decision.request_sha256
             self._count(decision, "duplicate_decisions" if repeats else "conflicting_decisions")
             return None
-        window = self.windows[key] = _window(decision)
+        window = self.windows[key] = _window(decision, position.partition)
         self.changes.decisions[key] = (decision, payload)
         self._count(decision, "decisions")
         return window
@@ -194,7 +195,7 @@ class Join:
         self.changes.counts[of.tenant, of.loop_id, name] += by
 
 
-def _window(decision: Decision) -> Window:
+def _window(decision: Decision, partition: int) -> Window:
     return Window(
         tenant=decision.tenant,
         loop_id=decision.loop_id,
@@ -205,6 +206,7 @@ def _window(decision: Decision) -> Window:
         probability=decision.probability,
         model_version=decision.model_version,
         deferred=decision.deferred,
+        log_partition=partition,
         decision=decision,
     )
 

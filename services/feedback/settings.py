@@ -14,6 +14,13 @@ class FeedbackSettings(PlatformSettings):
     joiner_batch: int = Field(
         default=500, ge=1, le=10_000, description="Records of a topic in one transaction: higher is faster under load."
     )
+    joiner_lease_seconds: float = Field(
+        default=5.0,
+        ge=0.5,
+        le=300,
+        description="With Kafka, where joiners share the partitions: after so long without a sign of life the others "
+        "take a joiner's over; lower recovers sooner from a crash, higher bears longer pauses.",
+    )
     joiner_grace_seconds: float = Field(
         default=1.0,
         ge=0,

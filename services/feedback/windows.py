@@ -33,6 +33,7 @@ class Window:
     activated_at: int | None = None
     served_action_id: str | None = None
     closes_at: int | None = None
+    log_partition: int = 0
     in_time: list[Feedback] = field(default_factory=list)
     decision: Decision | None = None
 

@@ -15,6 +15,8 @@ from shared.eventlog.local import PARTITION, LocalEventLog, hold
 
 # Records that one append to the cluster drains.
 BATCH: Final = 500
+# As many as requests can wait for.
+FEW: Final = 50
 PAUSE: Final = 0.05
 RETRY: Final = 0.5
 NEVER: Final = 2**62
@@ -164,25 +166,32 @@ class SpooledLog:
 
     def _drain(self, lane: _Lane) -> bool:
         waiting = self._spool.read(lane.topic, PARTITION, lane.drained, BATCH)
-        if not waiting:
-            self._open(lane)
+        if len(waiting) <= FEW and self._open(lane):
             return False
-        records = [stored.record for stored in waiting]
-        self._patient.append(lane.topic, records)
-        lane.drained = waiting[-1].position.offset + 1
-        with lane.lock:
-            lane.events -= len(records)
-            lane.size -= _size(records)
-        # Up to the last one, never past it: what was spooled since may carry an earlier time.
-        self._spool.trim(lane.topic, waiting[-1].appended_at)
-        return True
+        if waiting:
+            self._patient.append(lane.topic, [stored.record for stored in waiting])
+            with lane.lock:
+                _count_drained(lane, waiting)
+            # Up to the last one, never past it: what was spooled since may carry an earlier time.
+            self._spool.trim(lane.topic, waiting[-1].appended_at)
+        return bool(waiting)
 
-    def _open(self, lane: _Lane) -> None:
+    def _open(self, lane: _Lane) -> bool:
+        """Drains the last few while requests wait, which would else keep the spool from ever being empty."""
         self._direct.connect()
         with lane.lock:
-            if lane.events == 0:
-                self._spool.trim(lane.topic, NEVER)
-                lane.is_direct = True
+            waiting = self._spool.read(lane.topic, PARTITION, lane.drained, BATCH)
+            if len(waiting) > FEW:
+                return False
+            try:
+                self._direct.append(lane.topic, [stored.record for stored in waiting])
+            except EventLogError as error:
+                logger.info("spooling_goes_on", topic=lane.topic, reason=str(error))
+                return False
+            _count_drained(lane, waiting)
+            self._spool.trim(lane.topic, NEVER)
+            lane.is_direct = True
+        return True
 
     def _found(self, topic: str) -> _Lane:
         """What an earlier process left; of its last batch some may be in the cluster."""
@@ -193,6 +202,13 @@ class SpooledLog:
             lane.size += _size([stored.record for stored in waiting])
             offset = waiting[-1].position.offset + 1
         return lane
+
+
+def _count_drained(lane: _Lane, waiting: Sequence[StoredRecord]) -> None:
+    if waiting:
+        lane.drained = waiting[-1].position.offset + 1
+        lane.events -= len(waiting)
+        lane.size -= _size([stored.record for stored in waiting])
 
 
 def _size(records: Sequence[Record]) -> int:

@@ -63,6 +63,8 @@ class DecisionRow(Base):
     served_action_id: Mapped[str | None]
     # When the window of the reward ends; null once closed, and while a deferred decision waits for its activation.
     closes_at: Mapped[int | None]
+    # Where it stands in the log: the joiner that reads its feedback there closes its window.
+    log_partition: Mapped[int] = mapped_column(default=0, server_default="0")
     # The decision before it in its episode.
     previous_decision_id: Mapped[str | None]
     # DecisionMade as it was logged.
@@ -223,6 +225,14 @@ class ConsumerOffsetRow(Base):
     offset: Mapped[int]
     # Grows with every new owner of the partition; a commit under an older one is refused.
     epoch: Mapped[int]
+
+
+class JoinerMemberRow(Base):
+    """A joiner that shares the partitions with others; its beat goes on as long as it lives."""
+
+    __tablename__ = "joiner_members"
+    member: Mapped[str] = mapped_column(primary_key=True)
+    beat: Mapped[int]
 
 
 class LoopReportRow(Base):

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from typing import Final
 
 from kafka import KafkaProducer, TopicPartition
-from kafka.errors import KafkaError, UnknownTopicOrPartitionError
+from kafka.errors import KafkaError
 
 from shared.domain import Clock
 from shared.eventlog import MAX_RECORD_BYTES, EventLogError, Position, Record, StoredRecord, refuse_too_large
+from shared.eventlog.kafka_clients import connected
 from shared.eventlog.kafka_reading import Offsets, PartitionReader
 from shared.eventlog.settings import KafkaSettings
 
@@ -109,7 +110,8 @@ class KafkaEventLog:
             self._refuse_if_closed()
             if self._producer is None:
                 milliseconds = round(self._timeout * 1000)
-                self._producer = KafkaProducer(
+                self._producer = connected(
+                    KafkaProducer,
                     **self._client,
                     acks="all",
                     enable_idempotence=True,
@@ -153,13 +155,11 @@ class KafkaEventLog:
     def _errors(self, topic: str) -> Iterator[None]:
         try:
             yield
-        except UnknownTopicOrPartitionError as error:
-            missing = f"Kafka at {self._servers} has no topic {self._prefix}{topic}"
-            raise EventLogError(f"log {topic}: {missing}: run `rewardloop init`") from error
         except (KafkaError, OSError) as error:
             refused = f"Kafka at {self._servers} does not do it ({type(error).__name__})"
-            advice = "see whether it runs, or set REWARDLOOP_KAFKA_SERVERS"
-            raise EventLogError(f"log {topic}: {refused}: {advice}") from error
+            # A topic that is not there shows as a timeout: it might be on its way.
+            advice = "see whether it runs and `rewardloop init` has made its topics, or set REWARDLOOP_KAFKA_SERVERS"
+            raise EventLogError(f"log {self._prefix}{topic}: {refused}: {advice}") from error
 
 
 def _close_producer(producer: KafkaProducer) -> None:

@@ -11,6 +11,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaTimeoutError
 
 from shared.eventlog import Position, Record, StoredRecord
+from shared.eventlog.kafka_clients import connected
 
 # One read gives no more than about this, so that a reader's memory is bounded whatever the records' sizes.
 MAX_READ_BYTES: Final = 16 * 1024 * 1024
@@ -22,7 +23,7 @@ class Offsets:
     """Where partitions begin and end, asked of the cluster each time; and what retention cannot do, trimming."""
 
     def __init__(self, connection: Mapping[str, object]) -> None:
-        self._admin = KafkaAdminClient(**connection)
+        self._admin = connected(KafkaAdminClient, **connection)
         # Topic → its partitions; they are asked for again now and then, since somebody may add some.
         self._partitions: dict[str, tuple[float, list[TopicPartition]]] = {}
 
@@ -104,7 +105,8 @@ class PartitionReader:
 
     def _seek(self, offset: int) -> None:
         if self._consumer is None:
-            self._consumer = KafkaConsumer(
+            self._consumer = connected(
+                KafkaConsumer,
                 **self._connection,
                 enable_auto_commit=False,
                 allow_auto_create_topics=False,

@@ -7,6 +7,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from shared.eventlog import MAX_RECORD_BYTES, EventLogError
+from shared.eventlog.kafka_clients import connected
 from shared.eventlog.settings import KafkaSettings
 from shared.events import DEAD_LETTERS, MODELS, TOPICS
 
@@ -24,7 +25,7 @@ def prepare_topics(settings: KafkaSettings, topics: Iterable[str] = TOPICS) -> I
         EventLogError: the cluster refuses, or does not answer.
     """
     try:
-        admin = KafkaAdminClient(**settings.kafka_client())
+        admin = connected(KafkaAdminClient, **settings.kafka_client())
         try:
             for topic in topics:
                 yield _prepare(admin, settings, topic)

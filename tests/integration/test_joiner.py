@@ -21,7 +21,7 @@ from shared.db.engine import open_engine, read_session, upgrade, write_session
 from shared.db.statistics import LoopStatistics, read_statistics
 from shared.db.tables import DecisionRow, ExperienceRow, FeedbackRow, LoopRow
 from shared.domain import Action, Decision, Experience, Feedback
-from shared.eventlog.local import LocalEventLog
+from shared.eventlog.opening import open_event_log
 from shared.events import DECISIONS, EXPERIENCES, FEEDBACK, decision_record, event_from_record, feedback_record
 from shared.loop_settings import LoopSettings
 from shared.settings import PlatformSettings
@@ -50,7 +50,7 @@ class Feeding:
         with write_session(self.engine) as session:
             body = settings.model_dump(mode="json")
             session.add(LoopRow(tenant=LOOP[0], loop_id=LOOP[1], settings=body, settings_revision=1, created_at=1))
-        self.log = LocalEventLog(platform.log_folder, wall)
+        self.log = open_event_log(platform, wall)
         closing.callback(self.log.close)
         self.rewards: list[float] = []
         self._closing = closing
@@ -120,7 +120,8 @@ class Feeding:
         assert {row.decision_id: row.reward for row in rows} == {
             f"d-{number}": reward for number, reward in enumerate(self.rewards)
         }
-        log = self.log.read(EXPERIENCES, 0, 0, 100_000)
+        partitions = self.log.ends(EXPERIENCES)
+        log = [one for partition in partitions for one in self.log.read(EXPERIENCES, partition, 0, 100_000)]
         events = [event_from_record(one.record) for one in log]
         sequences = [one.sequence for one in events if isinstance(one, Experience)]
         assert list(dict.fromkeys(sequences)) == list(range(1, len(self.rewards) + 1))

@@ -1,7 +1,7 @@
 """What a batch of events needs to know: loops' settings, windows, feedback, and what has been waiting."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import chain
 from typing import TypeVar
 
@@ -43,6 +43,7 @@ WINDOW_COLUMNS = (
     DecisionRow.activated_at,
     DecisionRow.served_action_id,
     DecisionRow.closes_at,
+    DecisionRow.log_partition,
 )
 
 
@@ -90,15 +91,18 @@ def _continue_sequence(session: Session, loop: LoopRow) -> None:
             session.flush()
 
 
-def read_known(session: Session, events: Sequence[Joinable], due_until: int | None, due_limit: int) -> Known:
-    """What is stored about the decisions and feedback ids of events, and the windows that end before a time."""
+def read_known(
+    session: Session, events: Sequence[Joinable], due_until: int | None, due_limit: int, partitions: Set[int]
+) -> Known:
+    """What is stored of events' decisions and feedback ids, and the partitions' windows that end before a time."""
     known = Known()
     decisions = _grouped(((event.tenant, event.loop_id), event.decision_id) for event in events)
     for loop, ids in decisions.items():
         _read_windows(session, known, select(*WINDOW_COLUMNS).where(*_among(DecisionRow, loop, ids)))
         _read_waiting(session, known, loop, ids)
     if due_until is not None:
-        due = select(*WINDOW_COLUMNS).where(DecisionRow.closes_at < due_until)
+        mine = DecisionRow.log_partition.in_(partitions)
+        due = select(*WINDOW_COLUMNS).where(DecisionRow.closes_at < due_until, mine)
         _read_windows(session, known, due.order_by(DecisionRow.closes_at).limit(due_limit))
     _read_in_time(session, known)
     known.feedback_ids = _read_feedback_ids(session, events)
@@ -117,9 +121,9 @@ def read_judged(session: Session, known: Known, loops: Mapping[LoopKey, LoopSett
             known.windows[*loop, decision_id].decision = decision
 
 
-def next_end(session: Session) -> int | None:
-    """When the next window ends, in microseconds."""
-    return session.scalar(select(func.min(DecisionRow.closes_at)))
+def next_end(session: Session, partitions: Set[int]) -> int | None:
+    """When the next window of these partitions ends, in microseconds."""
+    return session.scalar(select(func.min(DecisionRow.closes_at)).where(DecisionRow.log_partition.in_(partitions)))
 
 
 def _read_windows(session: Session, known: Known, query: Select[*tuple[object, ...]]) -> None:

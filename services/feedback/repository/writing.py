@@ -145,6 +145,7 @@ def _decision(decision: Decision, payload: bytes, window: Window) -> Row:
         "activated_at": window.activated_at,
         "served_action_id": window.served_action_id,
         "closes_at": window.closes_at,
+        "log_partition": window.log_partition,
         "previous_decision_id": decision.previous_decision_id,
         "payload": payload,
     }

@@ -51,8 +51,8 @@ def test_primary_keys_begin_with_the_tenant(engine: Engine) -> None:
         keys = {
             name: inspect(connection).get_pk_constraint(name)["constrained_columns"] for name in Base.metadata.tables
         }
-    # These two belong to positions in the log, which all tenants share.
-    shared_by_tenants = {"consumer_offsets", "dead_letters"}
+    # These belong to positions in the log and to those who read it, which all tenants share.
+    shared_by_tenants = {"consumer_offsets", "dead_letters", "joiner_members"}
     assert {name for name, columns in keys.items() if columns[0] != "tenant"} == shared_by_tenants
 
 
