@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from services.gateway.directory import Directory
 from services.gateway.repository import add_audit, delete_loop, save_loop
 from services.gateway.training import Enqueue, tell_trainer
-from shared.db.engine import write_session
+from shared.db.engine import read_session, write_session
 from shared.domain import Clock
 from shared.loop_settings import Loop, LoopSettings
-from shared.registry.training_runs import request_run
+from shared.registry.training_runs import read_runs, request_run
 from shared.security import ApiKey
 
 
@@ -36,6 +37,15 @@ class Loops:
             tell_trainer(self.enqueue, run)
         self.directory.refresh()
         return loop, created
+
+    def has_failed(self, loop: Loop) -> bool:
+        """Whether the loop's newest training run could not make a version; no where the database cannot tell."""
+        try:
+            with read_session(self.engine) as session:
+                newest = read_runs(session, loop.tenant, loop.loop_id, 1)
+        except SQLAlchemyError:
+            return False
+        return any(run.status == "failed" for run in newest)
 
     def delete(self, caller: ApiKey, loop_id: str) -> None:
         """Removes the loop with all its decisions, feedback, experiences and versions."""
