@@ -11,7 +11,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 TORCH ?= -r requirements/torch.lock --require-hashes --no-deps
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install-dev up demo demo-captions test test-full check format proto lock browser bench bench-learning bench-episodes clean
+.PHONY: help install install-dev up demo demo-captions test test-full check format proto lock browser bench bench-learning bench-episodes bench-encoders clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -59,6 +59,9 @@ browser: ## Install the Chromium that the dashboard's tests drive (Debian's pack
 
 bench-episodes: install-dev ## FrozenLake and CliffWalking from a random policy's log
 	$(BIN)/python -m benchmarks.episodes
+
+bench-encoders: install-dev ## Emoji by their names and as pictures, with and without a pretrained encoder
+	$(BIN)/python -m benchmarks.encoders $(ARGS)
 
 bench: install-dev ## Decisions per second through the whole platform
 	$(BIN)/python -m benchmarks.decide
