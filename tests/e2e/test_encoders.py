@@ -1,6 +1,7 @@
 """A pretrained encoder that a loop names acts, over HTTP: tiny ones with random weights, in the platform's folder."""
 
 import base64
+import shutil
 from io import BytesIO
 
 import httpx
@@ -83,18 +84,25 @@ def test_a_loop_decides_and_learns_through_the_encoder_that_it_names(
     assert picks(http, "shop") == {colour: colour for colour in COLOURS}
 
 
-def test_missing_weights_are_told_and_the_loop_answers_evenly_until_they_are_there(
+def test_weights_that_cannot_be_used_are_told_and_the_loop_answers_evenly_until_they_can(
     shared_platform: Platform, http: httpx.Client
 ) -> None:
+    problem = put(http, "later", "timm:late")
+    assert problem.status_code == httpx.codes.UNPROCESSABLE_ENTITY
+    assert problem.json()["field"] == "modalities.photo.encoder"
+    assert problem.json()["detail"].startswith("There are no weights of `timm:late`: neither a folder `late` in ")
+    folder = shared_platform.home / "encoders" / "late"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"cut off")
     assert put(http, "later", "timm:late").status_code == httpx.codes.CREATED
     (run,) = http.get("/v1/loops/later/training-runs").raise_for_status().json()["items"]
     assert run["status"] == "failed"
-    assert run["detail"].startswith("modality 'photo': no weights of `timm:late`")
-    assert str(shared_platform.home) not in run["detail"]
+    assert run["detail"] == "modality 'photo': `timm` cannot read the files of `late`"
     decision = http.post("/v1/loops/later/decisions", json=context("red", 0)).raise_for_status().json()
     assert decision["fallback_reason"] == "no_model_yet"
     assert {round(one["probability"], 9) for one in decision["ranking"]} == {round(1 / 3, 9)}
-    pretrained.write_timm_model(shared_platform.home / "encoders" / "late")
+    shutil.rmtree(folder)
+    pretrained.write_timm_model(folder)
     assert product.fine_tune(http, "later")["status"] == "succeeded"
     until(lambda: version(http, "later") == "1", "version 1 decides")
 
