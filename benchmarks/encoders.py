@@ -34,8 +34,9 @@ def main() -> None:
     options = parser.parse_args()
     emoji = json.loads((options.data / "emoji.json").read_text())
     order = np.random.default_rng(0).permutation(len(emoji))
-    folder = str(options.encoder_folder.resolve())
-    with tempfile.TemporaryDirectory() as home, served_platform(Path(home), REWARDLOOP_ENCODER_FOLDER=folder) as served:
+    # A batch may take its time: what is measured is what is learned.
+    more = {"REWARDLOOP_ENCODER_FOLDER": str(options.encoder_folder.resolve()), "REWARDLOOP_STAGE_TIMEOUT": "60"}
+    with tempfile.TemporaryDirectory() as home, served_platform(Path(home), **more) as served:
         http = httpx.Client(base_url=served[0], headers={"Authorization": f"Bearer {served[1]}"}, timeout=600)
         for kind, encoders in (("text", options.texts), ("image", options.images)):
             for number, encoder in enumerate(encoders):
