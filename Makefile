@@ -11,7 +11,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 TORCH ?= -r requirements/torch.lock --require-hashes --no-deps
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install-dev up demo demo-captions test test-full check format proto lock browser services services-install services-stop bench bench-learning bench-episodes clean
+.PHONY: help install install-dev up demo-captions demo test test-full check format proto lock browser services services-install services-stop bench-episodes bench-encoders bench bench-learning clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -68,6 +68,9 @@ services-stop: install ## End the servers of `make services`, and no others
 
 bench-episodes: install-dev ## FrozenLake and CliffWalking from a random policy's log
 	$(BIN)/python -m benchmarks.episodes
+
+bench-encoders: install-dev ## Emoji by their names and as pictures, with and without a pretrained encoder
+	$(BIN)/python -m benchmarks.encoders $(ARGS)
 
 bench: install-dev ## Decisions per second through the whole platform
 	$(BIN)/python -m benchmarks.decide

@@ -184,6 +184,7 @@ def _environment(settings: EmbeddedSettings, sockets: Path) -> dict[str, str]:
         **os.environ,
         **addresses,
         "REWARDLOOP_HOME": str(settings.home.resolve()),
+        "REWARDLOOP_CHECK_ENCODERS": "true",
         "REWARDLOOP_GATEWAY_URL": f"http://127.0.0.1:{settings.port}",
         # One thread each: the processes share the machine's cores.
         "OMP_NUM_THREADS": "1",

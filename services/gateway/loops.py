@@ -1,30 +1,41 @@
 """Loops: created, changed and deleted in the database, and at once in this gateway's memory."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from services.gateway.directory import Directory
+from services.gateway.problems import Problem, ProblemType
 from services.gateway.repository import add_audit, delete_loop, save_loop
 from services.gateway.training import Enqueue, tell_trainer
-from shared.db.engine import write_session
+from shared.db.engine import read_session, write_session
 from shared.domain import Clock
 from shared.loop_settings import Loop, LoopSettings
-from shared.registry.training_runs import request_run
+from shared.networks.trunk_files import TrunkError
+from shared.registry.training_runs import read_runs, request_run
 from shared.security import ApiKey
 
 
 @dataclass(frozen=True, slots=True)
 class Loops:
-    """Every call blocks on the database."""
+    """Every call blocks on the database. `find_encoder` raises TrunkError where a pretrained encoder is not here; None
+    where that cannot be told."""
 
     engine: Engine
     directory: Directory
     enqueue: Enqueue
     clock: Clock
+    find_encoder: Callable[[str], object] | None = None
 
     def put(self, caller: ApiKey, loop_id: str, settings: LoopSettings) -> tuple[Loop, bool]:
-        """The loop, and whether it is new; a new one gets its first version made."""
+        """The loop, and whether it is new; a new one gets its first version made.
+
+        Raises:
+            Problem: a pretrained encoder that it names is not here.
+        """
+        self._refuse_missing_encoders(settings)
         now, run = self.clock(), None
         with write_session(self.engine) as session:
             loop, created = save_loop(session, caller.tenant, loop_id, settings, now)
@@ -36,6 +47,24 @@ class Loops:
             tell_trainer(self.enqueue, run)
         self.directory.refresh()
         return loop, created
+
+    def _refuse_missing_encoders(self, settings: LoopSettings) -> None:
+        for name, modality in settings.modalities.items():
+            if modality.encoder is not None and self.find_encoder is not None:
+                try:
+                    self.find_encoder(modality.encoder)
+                except TrunkError as error:
+                    field = f"modalities.{name}.encoder"
+                    raise Problem(ProblemType.ENCODER_NOT_FOUND, f"There are {error}.", field) from error
+
+    def has_failed(self, loop: Loop) -> bool:
+        """Whether the loop's newest training run could not make a version; no where the database cannot tell."""
+        try:
+            with read_session(self.engine) as session:
+                newest = read_runs(session, loop.tenant, loop.loop_id, 1)
+        except SQLAlchemyError:
+            return False
+        return any(run.status == "failed" for run in newest)
 
     def delete(self, caller: ApiKey, loop_id: str) -> None:
         """Removes the loop with all its decisions, feedback, experiences and versions."""

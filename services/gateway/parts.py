@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import Engine
 
@@ -21,6 +22,7 @@ from services.gateway.storage import Storage
 from services.gateway.training import Enqueue, Training
 from shared.domain import Clock
 from shared.eventlog import EventLog
+from shared.networks.trunk_files import find_files
 from shared.registry.artifacts import ArtifactStore
 
 
@@ -69,6 +71,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
     appender = Appender(ports.event_log, topics=2)
     storage = Storage(ports.artifacts, engine, clock)
     metrics = Metrics()
+    find_encoder = partial(find_files, folder=settings.encoders) if settings.check_encoders else None
     looking_up = ThreadPoolExecutor(1, thread_name_prefix="decided-before")
     decider = Decider(
         pipeline=Pipeline(serving, models),
@@ -92,7 +95,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
         importer=Importer(engine, appender, storage, clock),
         appender=appender,
         storage=storage,
-        loops=Loops(engine, directory, ports.enqueue, clock),
+        loops=Loops(engine, directory, ports.enqueue, clock, find_encoder),
         training=Training(engine, ports.event_log, serving, ports.enqueue, clock),
         metrics=metrics,
         clock=clock,

@@ -1,6 +1,7 @@
 """Which model version a decision is made with: picked once, and only one that all three services have."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from services.gateway.directory import Directory
@@ -44,11 +45,11 @@ class Serving:
         picked = self.pick(loop)
         return await self._models.head_sequence(picked) if isinstance(picked, ModelRef) else None
 
-    async def wait_for_version(self, loop: Loop, seconds: float) -> None:
-        """Returns once a version can decide, or the time is over."""
+    async def wait_for_version(self, loop: Loop, seconds: float, has_failed: Callable[[Loop], bool]) -> None:
+        """Returns once a version can decide, its making has failed, or the time is over; `has_failed` may block."""
         try:
             async with asyncio.timeout(seconds):
-                while not isinstance(self.pick(loop), ModelRef):
+                while not isinstance(self.pick(loop), ModelRef) and not await asyncio.to_thread(has_failed, loop):
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             return

@@ -28,6 +28,11 @@ class GatewaySettings(PlatformSettings):
     first_version_timeout: float = Field(
         default=30.0, ge=0, description="How long creating a loop waits until its first version can decide."
     )
+    check_encoders: bool = Field(
+        default=False,
+        description="Refuse a loop whose pretrained encoder is not here: for a gateway on the machine of encoding and "
+        "the trainer. Else the run that makes the loop's first version tells it.",
+    )
     lookup_timeout: float = Field(
         default=0.5, gt=0, description="For the database to say whether an id was decided before; later, it is new."
     )

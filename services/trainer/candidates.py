@@ -60,6 +60,7 @@ def fine_tuned_candidate(
         NothingToLearnError: there are too few experiences, or none to judge by.
         DivergedError: a loss, a weight or the head's sums are not finite.
         LeaseLostError: another worker has the run.
+        TrunkError: the champion's pretrained encoder is not here any more.
     """
     learning, reward_range = loop.settings.learning, loop.settings.reward.range
     covers_sequence = max((one.row.sequence for one in experiences), default=0)
@@ -89,8 +90,7 @@ def fine_tuned_candidate(
         served = [one for one in served if one.row.first_sequence <= champion.covers_sequence]
     theirs = rows
     if (architecture.modalities, architecture.trunks) != (serving.architecture.modalities, serving.architecture.trunks):
-        again = replay.read_as(loop, serving.architecture, experiences, lease.keep)
-        by_id = {one.row.decision_id: one for one in again}
+        by_id = replay.read_as(loop, serving.architecture, experiences, lease.keep)
         served = [by_id[one.row.decision_id] for one in served]
         theirs = [replace(row, experience=by_id[row.experience.row.decision_id]) for row in rows]
     verdict = _judge(loop, (tuned.networks, statistics), serving, served, rows, theirs, lease)

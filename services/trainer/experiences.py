@@ -97,15 +97,16 @@ class Replay:
         architecture: Architecture,
         experiences: Sequence[PreparedExperience],
         keep_lease: Callable[[], None],
-    ) -> list[PreparedExperience]:
-        """The same experiences as a version of another architecture reads them.
+    ) -> dict[str, PreparedExperience]:
+        """The same experiences, by decision, as a version of another architecture reads them.
 
         Raises:
             TrunkError: a pretrained encoder is not the one that the version was made with.
         """
         self.trunks.of(architecture)
         settings = loop.settings.model_copy(update={"modalities": architecture.modalities})
-        return self._prepared(replace(loop, settings=settings), [one.row for one in experiences], {}, keep_lease)
+        read = self._prepared(replace(loop, settings=settings), [one.row for one in experiences], {}, keep_lease)
+        return {one.row.decision_id: one for one in read}
 
     def _prepared(
         self, loop: Loop, rows: Sequence[JoinedRow], kept: dict[str, Prepared], keep_lease: Callable[[], None]

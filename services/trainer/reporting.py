@@ -54,6 +54,7 @@ class Reporter:
         if loop is None or champion is None:
             return None
         manifest = Manifest.model_validate_json(self.artifacts.get(champion.manifest_sha256))
+        # Of another encoder of the same name its networks know nothing.
         self.replay.trunks.of(manifest.architecture)
         # The champion reads contexts, and learned rewards, as its own settings say: the loop's may have changed since.
         experiences = self.replay.read(replace(loop, settings=manifest.settings), EXPERIENCES, _nothing)

@@ -38,8 +38,9 @@ EXAMPLE: Final = {
 async def put_loop(request: Request, loop_id: str) -> Response:
     """Every field has a default: `{"modalities": …}` alone makes a working loop.
 
-    A new loop is answered once its first model version can decide, or after thirty seconds: until then decisions are
-    drawn evenly, and learned from.
+    A new loop is answered once its first model version can decide, or cannot be made, or after thirty seconds: until
+    then decisions are drawn evenly, and learned from. Its training runs tell what is wrong, and asking for another
+    (`POST …/training-runs`) tries again.
     Exploration and reward act within two seconds; fusion and learning act with the next model version. The
     `settings_revision` grows only where something changed.
     """
@@ -52,7 +53,7 @@ async def put_loop(request: Request, loop_id: str) -> Response:
     settings = validated(LoopSettings, body)
     loop, created = await asyncio.to_thread(parts.loops.put, caller_of(request), loop_id, settings)
     if created:
-        await parts.serving.wait_for_version(loop, parts.first_version_timeout)
+        await parts.serving.wait_for_version(loop, parts.first_version_timeout, parts.loops.has_failed)
     return answered(_answer(request, loop), 201 if created else 200)
 
 

@@ -1,25 +1,35 @@
-"""Tiny pretrained encoders as folders, in the format of the library that reads them; weights are random, and fixed."""
+"""Tiny pretrained encoders as folders, in the format of the library that reads them; weights are random, and fixed.
+
+Tests that import this are skipped where the extras encoders-text and encoders-image are not installed.
+"""
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import timm
+import pytest
 import torch
-import torchvision
 from safetensors.torch import save_file
-from transformers import BertConfig, BertModel, BertTokenizerFast
+
+if TYPE_CHECKING:
+    import timm
+    import torchvision
+    import transformers
+else:
+    timm, torchvision = pytest.importorskip("timm"), pytest.importorskip("torchvision")
+    transformers = pytest.importorskip("transformers")
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "shoe", "hat", "in", "leather")
 TEXT_WIDTH = 16
 TIMM, TORCHVISION = "test_resnet", "shufflenet_v2_x0_5"
 
 
-def write_text_model(folder: Path, seed: int = 0) -> tuple[BertTokenizerFast, BertModel]:
+def write_text_model(folder: Path, seed: int = 0) -> tuple["transformers.BertTokenizerFast", "transformers.BertModel"]:
     """Two layers of BERT with a vocabulary of a dozen words; what reads it, for comparison."""
     folder.mkdir(parents=True)
     (folder / "vocab.txt").write_text("\n".join(WORDS))
     torch.manual_seed(seed)
-    config = BertConfig(
+    config = transformers.BertConfig(
         vocab_size=len(WORDS),
         hidden_size=TEXT_WIDTH,
         num_hidden_layers=2,
@@ -27,9 +37,9 @@ def write_text_model(folder: Path, seed: int = 0) -> tuple[BertTokenizerFast, Be
         intermediate_size=32,
         max_position_embeddings=32,
     )
-    model = BertModel(config).eval()
+    model = transformers.BertModel(config).eval()
     model.save_pretrained(folder)
-    tokenizer = BertTokenizerFast(vocab={word: index for index, word in enumerate(WORDS)})
+    tokenizer = transformers.BertTokenizerFast(vocab={word: index for index, word in enumerate(WORDS)})
     tokenizer.save_pretrained(folder)
     return tokenizer, model
 

@@ -8,7 +8,6 @@ from typing import NoReturn
 import numpy as np
 import pytest
 import torch
-from torchvision.models import get_model_weights
 
 from shared.loop_settings import LoopSettings, ModalitySettings
 from shared.networks.preparation import Trunk
@@ -73,7 +72,7 @@ def test_a_torchvision_model_gives_what_its_classifier_reads(tmp_path: Path) -> 
     read = trunk(tmp_path, f"torchvision:{pretrained.TORCHVISION}")
     seen = []
     network.fc.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    transform = get_model_weights(pretrained.TORCHVISION).DEFAULT.transforms()
+    transform = pretrained.torchvision.models.get_model_weights(pretrained.TORCHVISION).DEFAULT.transforms()
     assert read.side == transform.crop_size[0]
     shown = torch.from_numpy(np.stack(pictures(read.side))).float() / 255
     with torch.no_grad():
