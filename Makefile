@@ -11,7 +11,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 TORCH ?= -r requirements/torch.lock --require-hashes --no-deps
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install-dev up demo-captions demo test test-full check format proto lock browser services services-install services-stop bench-episodes bench-encoders bench bench-learning clean
+.PHONY: help install install-dev up demo-captions demo test test-full check format proto lock browser services services-install services-stop images bench-episodes bench-encoders bench bench-learning clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -65,6 +65,9 @@ services-install: install ## Install what `make services` starts (Debian's packa
 
 services-stop: install ## End the servers of `make services`, and no others
 	@$(BIN)/python -m deploy.local stop
+
+images: ## Build the images rewardloop:slim and rewardloop:torch by docker or buildah (BASE_IMAGE=debootstrap: from Debian's packages)
+	@deploy/images/build.sh
 
 bench-episodes: install-dev ## FrozenLake and CliffWalking from a random policy's log
 	$(BIN)/python -m benchmarks.episodes

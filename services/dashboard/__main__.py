@@ -1,4 +1,4 @@
-"""Runs the dashboard on 127.0.0.1."""
+"""Runs the dashboard."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ async def serve(settings: DashboardSettings) -> None:
         site = Site(http, settings, lambda: datetime.now(UTC).astimezone())
         config = uvicorn.Config(
             create_app(site),
-            host="127.0.0.1",
+            host=settings.dashboard_host,
             port=settings.dashboard_port,
             log_config=None,
             access_log=False,

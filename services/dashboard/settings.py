@@ -10,7 +10,8 @@ from shared.settings import PlatformSettings
 class DashboardSettings(PlatformSettings):
     """Settings of the dashboard; times in seconds."""
 
-    dashboard_port: int = Field(default=8001, ge=1, le=65535, description="Where it listens on 127.0.0.1.")
+    dashboard_host: str = Field(default="127.0.0.1", description="Where it listens; every page asks for a key.")
+    dashboard_port: int = Field(default=8001, ge=1, le=65535)
     gateway_url: AnyHttpUrl = Field(
         default=AnyHttpUrl("http://127.0.0.1:8000"), description="The gateway whose API it reads."
     )

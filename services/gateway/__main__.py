@@ -57,7 +57,7 @@ async def serve(settings: GatewaySettings, clock: Clock) -> None:
         artifacts=ArtifactStore(settings.artifact_folder),
         rpcs=Rpcs.over({stage: open_channel(address) for stage, address in addresses.items()}),
         enqueue=partial(enqueue_run, celery_app(settings)),
-        draw_secret=secret_file(settings.home / "draw.secret", new_secret).encode(),
+        draw_secret=_draw_secret(settings),
         clock=clock,
     )
     parts = assemble(ports, settings)
@@ -79,6 +79,12 @@ async def serve(settings: GatewaySettings, clock: Clock) -> None:
         timeout_graceful_shutdown=settings.shutdown_timeout,
     )
     await uvicorn.Server(config).serve()
+
+
+def _draw_secret(settings: GatewaySettings) -> bytes:
+    given = settings.draw_secret
+    secret = secret_file(settings.home / "draw.secret", new_secret) if given is None else given.get_secret_value()
+    return secret.encode()
 
 
 def _spool(settings: GatewaySettings, clock: Clock) -> SpooledLog | None:

@@ -16,6 +16,12 @@ class GatewaySettings(PlatformSettings):
     bootstrap_key: SecretStr | None = Field(
         default=None, min_length=1, description="That key; where it is not given, one is made in <home>/bootstrap.key."
     )
+    draw_secret: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Keys the draws of decisions; all gateways need the same. Where it is not given, one is made in "
+        "<home>/draw.secret.",
+    )
     refresh_interval: float = Field(default=1.0, gt=0, description="Between two readings of loops, aliases and keys.")
     models_interval: float = Field(default=0.25, gt=0, description="Between two looks at what the services have.")
     models_timeout: float = Field(

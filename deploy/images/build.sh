@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Builds rewardloop:slim and rewardloop:torch (`make images`; TARGETS=slim builds one), by docker, or by buildah where there is none.
+# BASE_IMAGE names another base; BASE_IMAGE=debootstrap makes one from Debian's packages, for machines without an image registry.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+targets=${TARGETS:-slim torch}
+base=${BASE_IMAGE:-}
+
+if docker info >/dev/null 2>&1; then
+    build=(docker build)
+elif command -v buildah >/dev/null; then
+    # chroot and vfs ask for no rights that a container or a plain machine may lack.
+    build=(buildah --storage-driver vfs bud --isolation chroot --layers)
+else
+    echo "neither a docker engine nor buildah is there: install one (Debian: apt-get install buildah crun)" >&2
+    exit 1
+fi
+
+if [ "$base" = debootstrap ]; then
+    base=localhost/rewardloop-base
+    if ! buildah --storage-driver vfs inspect --type image "$base" >/dev/null 2>&1; then
+        root=$(mktemp -d)
+        trap 'rm -rf "$root"' EXIT
+        # The machine's own mirror.
+        mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -v '^#' | grep -oEm1 'https?://[^ ]+') || true
+        debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$root" ${mirror:+"$mirror"}
+        tar -C "$root" -c . | buildah --storage-driver vfs import - "$base" >/dev/null 2>&1 ||
+            { container=$(buildah --storage-driver vfs from scratch) &&
+                buildah --storage-driver vfs add "$container" "$root" / >/dev/null &&
+                buildah --storage-driver vfs commit --rm "$container" "$base" >/dev/null; }
+    fi
+fi
+
+for target in $targets; do
+    "${build[@]}" ${base:+--build-arg "BASE_IMAGE=$base"} ${TORCH:+--build-arg "TORCH=$TORCH"} \
+        --file deploy/images/Dockerfile --target "$target" --tag "rewardloop:$target" .
+done

@@ -1,0 +1,108 @@
+"""docker-compose.yml and the files of deploy/ against the compose specification and against our own settings."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from services.dashboard.settings import DashboardSettings
+from services.encoding.settings import EncodingSettings
+from services.feedback.settings import FeedbackSettings
+from services.fusion.settings import FusionServiceSettings
+from services.gateway.metrics import Metrics
+from services.gateway.settings import GatewaySettings
+from services.policy.settings import PolicySettings
+from services.trainer.settings import TrainerSettings
+from shared.settings import PlatformSettings
+
+ROOT = Path(__file__).parents[2]
+FILES = ["docker-compose.yml", "deploy/compose.gpu.yml"]
+SETTINGS: dict[str, type[PlatformSettings]] = {
+    "services": PlatformSettings,
+    "services.dashboard": DashboardSettings,
+    "services.encoding": EncodingSettings,
+    "services.feedback": FeedbackSettings,
+    "services.fusion": FusionServiceSettings,
+    "services.gateway": GatewaySettings,
+    "services.policy": PolicySettings,
+    "services.trainer": TrainerSettings,
+}
+Service = dict[str, Any]
+
+
+def services() -> dict[str, Service]:
+    compose: dict[str, dict[str, Service]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return compose["services"]
+
+
+def ours() -> dict[str, Service]:
+    return {name: service for name, service in services().items() if service["image"].startswith("rewardloop:")}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_it_follows_the_compose_specification(name: str) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(ROOT / name)]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("name", ours())
+def test_each_of_our_services_runs_what_there_is_with_settings_that_there_are(name: str) -> None:
+    service = ours()[name]
+    module = service["command"][0]
+    assert importlib.util.find_spec(f"{module}.__main__") is not None
+    known = {f"REWARDLOOP_{field.upper()}" for field in SETTINGS[module].model_fields}
+    # One set of addresses is given to all.
+    known |= {f"REWARDLOOP_{field.upper()}" for field in PlatformSettings.model_fields}
+    assert set(service["environment"]) <= known
+
+
+@pytest.mark.parametrize("name", ours())
+def test_each_of_our_services_may_do_no_more_than_it_must(name: str) -> None:
+    service = ours()[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_nobody_is_root_in_our_images() -> None:
+    dockerfile = (ROOT / "deploy" / "images" / "Dockerfile").read_text()
+    assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == ["10001:10001"]
+
+
+@pytest.mark.parametrize("name", services().keys() - ours().keys())
+def test_images_of_others_are_pinned(name: str) -> None:
+    assert re.fullmatch(r"docker\.io/[a-z/]+:v?\d+\.\d+[.\d]*(-bookworm)?", services()[name]["image"])
+
+
+def test_what_must_not_leave_this_machine_listens_nowhere_else() -> None:
+    published = [port for service in services().values() for port in service.get("ports", [])]
+    assert len(published) == 3
+    assert all(port.startswith("${REWARDLOOP_BIND:-127.0.0.1}:") for port in published)
+
+
+def test_every_secret_is_asked_for_and_none_is_given() -> None:
+    asked = set(re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text()))
+    example = dict(
+        line.split("=", 1) for line in (ROOT / "deploy" / "env.example").read_text().splitlines() if "=" in line
+    )
+    assert asked <= set(example)
+    assert {example[name] for name in asked} == {""}
+
+
+def test_dashboards_and_alerts_name_series_that_there_are() -> None:
+    told = {sample.name for family in Metrics().registry.collect() for sample in family.samples}
+    told |= {family.name for family in Metrics().registry.collect()}
+    dashboard = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "rewardloop.json").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
+    asked += [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    names = {name for expression in asked for name in re.findall(r"rewardloop_\w+", expression)}
+    assert names
+    assert {re.sub(r"_(bucket|count|sum|total)$", "", name) for name in names} <= told
