@@ -1,11 +1,12 @@
 """A server of its own for a benchmark: started, waited for, and ended with it."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -15,14 +16,25 @@ import psutil
 @contextmanager
 def served_platform(home: Path, **more: str) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
     environment = os.environ | {"REWARDLOOP_HOME": str(home), "REWARDLOOP_BOOTSTRAP_KEY": "benchmark-" + "0" * 40}
-    environment |= {"REWARDLOOP_PORT": "8010", "REWARDLOOP_DASHBOARD_PORT": "8011"}
+    # Ports of its own: a platform of another benchmark would answer in its place.
+    port, dashboard_port = free_ports(2)
+    environment |= {"REWARDLOOP_PORT": str(port), "REWARDLOOP_DASHBOARD_PORT": str(dashboard_port)}
+    url = f"http://127.0.0.1:{port}"
     process = subprocess.Popen([sys.executable, "-m", "services", "up"], env=environment | more)
     try:
-        wait_for("http://127.0.0.1:8010/readyz", None, process)
-        yield "http://127.0.0.1:8010", environment["REWARDLOOP_BOOTSTRAP_KEY"], process
+        wait_for(f"{url}/readyz", None, process)
+        yield url, environment["REWARDLOOP_BOOTSTRAP_KEY"], process
     finally:
         process.terminate()
         process.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def wait_for(url: str, body: bytes | None, process: subprocess.Popen[bytes]) -> None:

@@ -110,10 +110,14 @@ def drawing(colour: str, shape: str, generator: np.random.Generator) -> bytes:
 
 def one_visit(http: httpx.Client, picture: Picture) -> None:
     """Has a caption chosen, and tells what a person wrote."""
-    context = {"picture": {"data": base64.b64encode(picture.png).decode(), "content_type": "image/png"}}
-    decision = http.post(f"/v1/loops/{LOOP}/decisions", json={"context": context}).raise_for_status().json()
+    body = {"context": context_of(picture)}
+    decision = http.post(f"/v1/loops/{LOOP}/decisions", json=body).raise_for_status().json()
     feedback = {"decision_id": decision["decision_id"], "metric": "caption", "value": picture.reference}
     http.post(f"/v1/loops/{LOOP}/feedback", json=feedback).raise_for_status()
+
+
+def context_of(picture: Picture) -> dict[str, object]:
+    return {"picture": {"data": base64.b64encode(picture.png).decode(), "content_type": "image/png"}}
 
 
 def reward_so_far(http: httpx.Client) -> str:

@@ -88,8 +88,12 @@ def visit(http: httpx.Client, loop_id: str, count: int, excluded: list[str]) -> 
     before = product.statistics(http, loop_id)["experiences"]
     colours = [("red", "blue")[number % 2] for number in range(count)]
     rows = [
-        {"context": {"user": {"colour": colour}, "words": f"a {colour} shoe"}, "excluded_action_ids": excluded}
-        for colour in colours
+        {
+            "decision_id": f"{loop_id}-{before + number}",
+            "context": {"user": {"colour": colour}, "words": f"a {colour} shoe"},
+            "excluded_action_ids": excluded,
+        }
+        for number, colour in enumerate(colours)
     ]
     url = f"/v1/loops/{loop_id}/decisions:batch"
     decided = http.post(url, json={"decisions": rows}).raise_for_status().json()["decisions"]

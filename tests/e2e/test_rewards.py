@@ -15,6 +15,8 @@ from tests.e2e.conftest import until
 from tests.e2e.product import Answer
 
 RED = "a big red shoe on white"
+# Fine-tunes when asked, and briefly.
+QUIET = {"learning": {"min_experiences": 1_000_000, "max_steps": 250}}
 REFERENCES = ["a red shoe", "one shoe in red"]
 
 
@@ -174,15 +176,26 @@ def test_what_a_metric_does_not_take_is_refused_with_its_field(http: httpx.Clien
 
 
 def test_captions_are_learned_from_references_alone(http: httpx.Client) -> None:
-    http.put(f"/v1/loops/{captions.LOOP}", json=captions.SETTINGS, timeout=60).raise_for_status()
+    http.put(f"/v1/loops/{captions.LOOP}", json=captions.SETTINGS | QUIET, timeout=60).raise_for_status()
     stream = captions.pictures(seed=1)
-    for _ in range(2):
-        for picture in islice(stream, 250):
-            captions.one_visit(http, picture)
-        product.fine_tune(http, captions.LOOP)
-    for picture in islice(stream, 150):
-        captions.one_visit(http, picture)
-    rewards = captions.joined_ledger(http, 650).rewards
-    assert len(rewards) == 650
+    for _ in range(8):
+        caption(http, list(islice(stream, 50)))
+    product.fine_tune(http, captions.LOOP)
+    for _ in range(3):
+        caption(http, list(islice(stream, 50)))
+    rewards = captions.joined_ledger(http, 550).rewards
+    assert len(rewards) == 550
     # An even choice earns .44, the best caption each time 1.08.
     assert np.mean(rewards[-150:]) > captions.even_choice() + 0.15
+
+
+def caption(http: httpx.Client, pictures: Sequence[captions.Picture]) -> None:
+    """As `captions.one_visit`, for many at a time."""
+    url = f"/v1/loops/{captions.LOOP}"
+    rows = [{"context": captions.context_of(picture)} for picture in pictures]
+    decided = http.post(f"{url}/decisions:batch", json={"decisions": rows}).raise_for_status().json()["decisions"]
+    events = [
+        {"decision_id": one["decision_id"], "metric": "caption", "value": picture.reference}
+        for one, picture in zip(decided, pictures, strict=True)
+    ]
+    http.post(f"{url}/feedback", json=events).raise_for_status()

@@ -33,17 +33,26 @@ def test_stream_runs_at_a_rate(shared_platform: Platform, streams: Path, stream:
 
 
 def test_stream_learns_by_asking_for_fine_tunes(shared_platform: Platform, streams: Path) -> None:
-    report, _ = run(streams, shared_platform, "--stream", "digits", "--n", "750", "--train-every", "250")
+    brief = json.dumps({"learning": {"max_steps": 200}})
+    asked = ("--stream", "digits", "--n", "750", "--train-every", "250", "--loop", brief)
+    report, _ = run(streams, shared_platform, *asked)
     assert report["last"] > 0.3
 
 
-def test_same_ids_and_seed_give_the_same_decisions(tmp_path: Path, streams: Path) -> None:
+@pytest.mark.parametrize(
+    ("count", "every", "steps"), [(60, 30, 40), pytest.param(200, 100, 600, marks=pytest.mark.long)]
+)
+def test_same_ids_and_seed_give_the_same_decisions(
+    tmp_path: Path, streams: Path, count: int, every: int, steps: int
+) -> None:
     digests = set()
+    loop = json.dumps({"learning": {"max_steps": steps}})
+    arguments = ("--stream", "digits", "--n", str(count), "--same", "--train-every", str(every), "--loop", loop)
     for attempt in ("first", "second"):
         platform = Platform(tmp_path / attempt)
         platform.start()
         try:
-            _, digest = run(streams, platform, "--stream", "digits", "--n", "200", "--same", "--train-every", "100")
+            _, digest = run(streams, platform, *arguments)
         finally:
             platform.stop()
         digests.add(digest)
