@@ -4,22 +4,35 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
+from services.trainer.drifting import DriftWatch
 from services.trainer.repository import LearningRecord, read_learning_record
 from shared.db.loops import read_loops
-from shared.domain import RunRef
-from shared.loop_settings import LearningSettings
+from shared.domain import RunReason, RunRef
+from shared.loop_settings import LearningSettings, Loop
 from shared.registry.training_runs import request_run, runs_to_enqueue
 
 
-def schedule(session: Session, now: int) -> list[RunRef]:
+def schedule(session: Session, now: int, watch: DriftWatch) -> list[RunRef]:
     """Requests the fine-tunes that are due, and names every run whose hint must be sent after the commit."""
-    lost = [run.ref for run in runs_to_enqueue(session, now)]
-    due = [
-        request_run(session, loop.tenant, loop.loop_id, "fine_tune", {}, now).ref
-        for loop in read_loops(session)
-        if is_due(read_learning_record(session, loop.tenant, loop.loop_id), loop.settings.learning, now)
-    ]
-    return lost + due
+    refs = [run.ref for run in runs_to_enqueue(session, now)]
+    for loop in read_loops(session):
+        reason = reason_to_run(session, loop, now, watch)
+        if reason is not None:
+            refs.append(request_run(session, loop.tenant, loop.loop_id, "fine_tune", {}, now, reason).ref)
+    return refs
+
+
+def reason_to_run(session: Session, loop: Loop, now: int, watch: DriftWatch) -> RunReason | None:
+    """Why a loop must be fine-tuned now; None where it need not, or only logs."""
+    learning = loop.settings.learning
+    if loop.settings.learning_mode == "logging_only":
+        return None
+    record = read_learning_record(session, loop.tenant, loop.loop_id)
+    if is_due(record, learning, now):
+        return "experiences"
+    if learning.on_drift and not record.under_way and watch.has_drifted(session, loop, record.covered_sequence):
+        return "drift"
+    return None
 
 
 def is_due(record: LearningRecord, learning: LearningSettings, now: int) -> bool:
