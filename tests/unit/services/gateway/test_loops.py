@@ -120,9 +120,12 @@ async def test_an_apprentice_that_goes_online_gets_a_version_that_expects_reward
 
     assert await reasons("apprentice") == [None]
     assert await reasons("online") == ["online", None]
-    with read_session(gateway.engine) as session:
-        assert session.scalars(select(LoopRow.online_at)).one() is not None
+    assert online_at(gateway) is not None
     assert await reasons("logging_only") == ["online", None]
     assert await reasons("online") == ["online", None], "it imitated nobody"
-    with read_session(gateway.engine) as session:
-        assert session.scalars(select(LoopRow.online_at)).one() is None
+    assert online_at(gateway) is None
+
+
+def online_at(gateway: Gateway) -> int | None:
+    with read_session(gateway.ports.engine) as session:
+        return session.scalars(select(LoopRow.online_at)).one()
