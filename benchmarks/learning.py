@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import expectations, freshness
 from benchmarks.serving import served_platform
 
 STREAMS = Path(__file__).resolve().parents[2] / "shared/bench/streams.py"
@@ -39,13 +40,21 @@ def main() -> None:
     parser.add_argument("--train-every", type=int, default=250, help="decisions before each fine-tune; 0: never asks")
     parser.add_argument("--rate", type=float, default=0, help="decisions a second at most")
     parser.add_argument("--no-vw", action="store_true", help="the platform alone")
-    parser.add_argument("--plot", type=Path, help="a picture of the learning curves")
+    parser.add_argument("--plot", type=Path, help="a picture of the learning curves, and of calibration below them")
+    parser.add_argument(
+        "--fresh-events", type=int, default=2000, help="decisions that freshness is measured on; 0: not"
+    )
     options = parser.parse_args()
     if not STREAMS.is_file():
         sys.exit(f"{STREAMS} is not here: the streams are not part of this project")
     streams = load_streams()
     results: dict[str, dict[str, list[Hits]]] = {}
+    told: dict[str, expectations.Told] = {}
+    fresh: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as home, served_platform(Path(home)) as (url, key, _):
+        if options.fresh_events:
+            fresh = freshness.measure(url, key, options.fresh_events)
+            print("seconds from feedback to a head that has it, at 100 events/s:", fresh, flush=True)
         for name in options.streams.split(","):
             results[name] = {"Rewardloop": [], "VW": []}
             for seed in range(1, options.seeds + 1):
@@ -62,13 +71,17 @@ def main() -> None:
                 )
                 rows = rows_of(streams, arguments, options.n, drift=name == "drift")
                 results[name]["Rewardloop"].append(np.array(streams.through_rewardloop(arguments, *rows)[0], float))
+                told[name] = expectations.read_newest_loop(Path(home))
                 if not options.no_vw:
                     results[name]["VW"].append(np.array(streams.through_vw(arguments, *rows)[0], float))
                 print(f"{name}, seed {seed}:", figures(results[name]), flush=True)
     show(results)
     if options.plot is not None:
-        plot(results, options.plot)
+        plot(results, told, options.plot)
     print("LEARNING", json.dumps({name: figures(runs) for name, runs in results.items()}))
+    # Of the last seed: predicted before learned.
+    print("PROGRESSIVE", json.dumps({name: expectations.by_version(of) for name, of in told.items()}))
+    print("FRESHNESS", json.dumps(fresh))
 
 
 def load_streams() -> ModuleType:
@@ -124,19 +137,20 @@ def show(results: dict[str, dict[str, list[Hits]]]) -> None:
     Console().print(table)
 
 
-def plot(results: dict[str, dict[str, list[Hits]]], path: Path) -> None:
-    """Mean reward of the last 250 decisions, along each stream."""
-    figure = Figure(figsize=(4 * len(results), 3.2), layout="constrained")
-    for axes, (stream, runs) in zip(figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True):
+def plot(results: dict[str, dict[str, list[Hits]]], told: dict[str, expectations.Told], path: Path) -> None:
+    """Mean reward of the last 250 decisions along each stream, and below it how well versions knew what to expect."""
+    figure = Figure(figsize=(4 * len(results), 6.4), layout="constrained")
+    above, below = figure.subplots(2, len(results), squeeze=False)
+    for axes, calibration, (stream, runs) in zip(above, below, results.items(), strict=True):
         for name, of in runs.items():
             if of:
                 mean = np.mean(of, axis=0)
                 smooth = np.convolve(mean, np.ones(WINDOW) / WINDOW, "valid")
                 axes.plot(np.arange(len(smooth)) + WINDOW, smooth, label=name)
-        axes.set(title=stream, xlabel="decisions", ylim=(0, 1))
+        axes.set(title=stream, xlabel="decisions", ylabel=f"reward, mean of {WINDOW}", ylim=(0, 1))
         axes.grid(alpha=0.3)
         axes.legend(loc="lower right")
-    figure.supylabel(f"reward, mean of {WINDOW}")
+        expectations.plot_calibration(calibration, told[stream])
     figure.savefig(path, dpi=120)
 
 

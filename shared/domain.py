@@ -206,6 +206,8 @@ Alias = Literal["champion", "challenger", "shadow", "canary"]
 ModelStatus = Literal["ready", "rejected"]
 RunStatus = Literal["queued", "running", "succeeded", "failed", "skipped"]
 RunKind = Literal["initialise", "fine_tune"]
+# Somebody asked; enough is new; served expectations began to fail; the loop went online.
+RunReason = Literal["requested", "experiences", "drift", "online"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +275,8 @@ class TrainingRun:
     steps: int = 0
     version: int | None = None
     detail: str | None = None
+    # None of a loop's first version, and of runs older than reasons.
+    reason: RunReason | None = None
 
     @property
     def ref(self) -> RunRef:

@@ -16,9 +16,9 @@ def serves(address: str) -> bool:
     if parts.scheme == "grpc":
         with grpc.insecure_channel(parts.netloc) as channel:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=SECONDS)
-        return answer.status == health_pb2.HealthCheckResponse.SERVING
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
     with urllib.request.urlopen(address, timeout=SECONDS) as answer:  # noqa: S310 - the address is our own command line's
-        return answer.status == 200
+        return bool(answer.status == 200)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
+import numpy as np
+
 from services.feedback.intake import DeadLetter, Intake, Joinable
 from services.feedback.windows import Changes, Closing, DecisionKey, FeedbackKey, Known, LoopKey, Window
 from shared import wire
@@ -99,6 +101,9 @@ class Join:
         window = self.windows[key] = _window(decision, position.partition)
         self.changes.decisions[key] = (decision, payload)
         self._count(decision, "decisions")
+        if (matches := _matches(decision)) is not None:
+            self._count(decision, "apprentice_decisions")
+            self._count(decision, "apprentice_matches", int(matches))
         return window
 
     def _join_dangling(self, window: Window) -> None:
@@ -193,6 +198,15 @@ class Join:
 
     def _count(self, of: Joinable, name: CountName, by: int = 1) -> None:
         self.changes.counts[of.tenant, of.loop_id, name] += by
+
+
+def _matches(decision: Decision) -> bool | None:
+    """Whether an apprentice's own greedy action is the one that was served; None where there was no apprentice."""
+    if decision.fallback_reason != "apprentice" or decision.scores is None:
+        return None
+    allowed = [action.id not in decision.excluded_action_ids for action in decision.actions]
+    greedy = int(np.argmax(np.where(allowed, decision.scores.expected_rewards, -np.inf)))
+    return decision.actions[greedy].id == decision.action_id
 
 
 def _window(decision: Decision, partition: int) -> Window:

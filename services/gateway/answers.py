@@ -4,7 +4,8 @@ from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.domain import End, RunKind, RunStatus
+from services.gateway.fallback import FallbackReason
+from shared.domain import End, RunKind, RunReason, RunStatus
 from shared.loop_settings import LoopSettings
 from shared.security import Role
 
@@ -71,7 +72,7 @@ class DecisionAnswer(Answer):
     ranking: list[RankedAction] = Field(description="All candidates, the likeliest first; excluded ones have 0.")
     modalities_used: list[str]
     modalities_missing: list[str]
-    fallback_reason: Literal["no_model_yet", "model_unavailable", "uncertain"] | None
+    fallback_reason: FallbackReason | None
     modality_importance: dict[str, float] | None = Field(
         description="Share of each modality in the expected reward of the chosen action; they sum to one. Null where "
         "`explain` was not asked for, no model version decided, or none of them mattered."
@@ -200,6 +201,7 @@ class TrainingRunAnswer(Answer):
 
     training_run_id: str
     kind: RunKind
+    reason: RunReason | None = Field(description="Why it was started; null of a loop's first version.")
     status: RunStatus
     requested_at: Moment
     started_at: Moment | None

@@ -127,6 +127,7 @@ class Decider:
         actions, excluded, baseline = candidates_of(served, request)
         return Draft(
             loop=loop,
+            settings=loop.settings_at(self.clock()),
             context=context_of(loop.settings.modalities, request.context, media_types),
             actions=actions,
             excluded=excluded,

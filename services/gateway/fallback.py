@@ -10,7 +10,8 @@ from shared.domain import Doubles
 
 # no_model_yet: the loop's first version is not there; model_unavailable: its versions cannot be reached;
 # uncertain: the version gave the baseline action, since it is too uncertain of the best one.
-FallbackReason = Literal["no_model_yet", "model_unavailable", "uncertain"]
+# apprentice, logging_only: the loop's learning mode serves the baseline action.
+FallbackReason = Literal["no_model_yet", "model_unavailable", "uncertain", "apprentice", "logging_only"]
 
 
 def fall_back(reason: FallbackReason, allowed: Sequence[bool], baseline: int | None, seed: int) -> tuple[int, Doubles]:
@@ -20,11 +21,17 @@ def fall_back(reason: FallbackReason, allowed: Sequence[bool], baseline: int | N
     action where it gave one that is allowed, else uniform.
     """
     if reason == "model_unavailable" and baseline is not None and allowed[baseline]:
-        probabilities = np.zeros(len(allowed))
-        probabilities[baseline] = 1.0
-        return baseline, probabilities
+        return serve_baseline(allowed, baseline)
     probabilities = np.array(allowed, np.float64) / sum(allowed)
     return draw(probabilities.tolist(), seed), probabilities
+
+
+def serve_baseline(allowed: Sequence[bool], baseline: int | None) -> tuple[int, Doubles]:
+    """The product's own choice, with probability 1; the first allowed action where it gave none that is allowed."""
+    position = baseline if baseline is not None and allowed[baseline] else allowed.index(True)
+    probabilities = np.zeros(len(allowed))
+    probabilities[position] = 1.0
+    return position, probabilities
 
 
 def draw(probabilities: Sequence[float], seed: int) -> int:

@@ -32,6 +32,8 @@ class Loops:
     def put(self, caller: ApiKey, loop_id: str, settings: LoopSettings) -> tuple[Loop, bool]:
         """The loop, and whether it is new; a new one gets its first version made.
 
+        One that goes online from apprentice mode gets a version that expects rewards.
+
         Raises:
             Problem: a pretrained encoder that it names is not here.
         """
@@ -41,6 +43,9 @@ class Loops:
             loop, created = save_loop(session, caller.tenant, loop_id, settings, now)
             if created:
                 run = request_run(session, caller.tenant, loop_id, "initialise", {}, now)
+            elif loop.online_at == now:
+                # What it learned as an apprentice is whom to imitate: from now on rewards count.
+                run = request_run(session, caller.tenant, loop_id, "fine_tune", {}, now, "online")
             verb = "create" if created else "change"
             add_audit(session, caller.tenant, caller.key_id, verb, f"loops/{loop_id}", now)
         if run is not None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 
-from services.gateway.fallback import FallbackReason, fall_back
+from services.gateway.fallback import FallbackReason, fall_back, serve_baseline
 from services.gateway.gatherer import Gatherer
 from services.gateway.model_services import ModelServices, ModelsUnavailableError, NotLoadedError
 from services.gateway.problems import Problem, ProblemType
@@ -17,9 +17,13 @@ from shared.loop_settings import Loop, LoopSettings
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What there is to decide on; `excluded` and `baseline` are positions in `actions`."""
+    """What there is to decide on; `excluded` and `baseline` are positions in `actions`.
+
+    `settings` are the loop's as they act now.
+    """
 
     loop: Loop
+    settings: LoopSettings
     context: Mapping[str, ContextValue]
     actions: Sequence[Action]
     excluded: Sequence[int]
@@ -66,6 +70,8 @@ class Pipeline:
         Raises:
             Problem: a context value cannot be read.
         """
+        if draft.settings.learning_mode == "logging_only":
+            return _fall_back(draft, "logging_only")
         picked = self._serving.pick(draft.loop)
         if not isinstance(picked, ModelRef):
             return _fall_back(draft, picked)
@@ -96,8 +102,13 @@ class Pipeline:
             seed=draft.seed,
             baseline=draft.baseline,
         )
-        key = (ref, draft.loop.settings_revision)
-        choice = await self._policy.submit(key, (draft.loop.settings, candidates))
+        key = (ref, draft.loop.settings_revision, draft.settings.exploration.floor)
+        choice = await self._policy.submit(key, (draft.settings, candidates))
+        reason: FallbackReason | None = "uncertain" if choice.abstained else None
+        if draft.settings.learning_mode == "apprentice":
+            # The scores stay: they tell what it would have chosen itself.
+            position, probabilities = serve_baseline(draft.allowed, draft.baseline)
+            choice, reason = replace(choice, position=position, probabilities=probabilities), "apprentice"
         importance = await self._explain(ref, encoded, candidates, choice) if draft.explain else None
         return Chosen(
             position=choice.position,
@@ -106,7 +117,7 @@ class Pipeline:
             head_sequence=choice.head_sequence,
             state=state,
             scores=choice.scores,
-            fallback_reason="uncertain" if choice.abstained else None,
+            fallback_reason=reason,
             modalities_used=list(compress(encoded.modalities, encoded.present)),
             modality_importance=importance,
         )
@@ -128,12 +139,18 @@ class Pipeline:
         actions = [draft.actions if reads_actions else () for draft in drafts]
         return await self._models.encode(ref, [draft.context for draft in drafts], actions)
 
-    async def _decide(self, key: tuple[ModelRef, int], rows: Sequence[tuple[LoopSettings, Candidates]]) -> list[Choice]:
-        # All rows are under one revision of the settings.
+    async def _decide(
+        self, key: tuple[ModelRef, int, float], rows: Sequence[tuple[LoopSettings, Candidates]]
+    ) -> list[Choice]:
+        # All rows are under one revision of the settings, and one floor.
         return await self._models.decide(key[0], rows[0][0], [candidates for _, candidates in rows])
 
 
 def _fall_back(draft: Draft, reason: FallbackReason) -> Chosen:
+    """Beside a mode that serves the baseline anyway, it does not matter why no version decided."""
+    mode = draft.settings.learning_mode
+    if mode != "online":
+        return Chosen(*serve_baseline(draft.allowed, draft.baseline), fallback_reason=mode)
     position, probabilities = fall_back(reason, draft.allowed, draft.baseline, draft.seed)
     return Chosen(position, probabilities, fallback_reason=reason)
 

@@ -63,6 +63,9 @@ def save_loop(session: Session, tenant: str, loop_id: str, settings: LoopSetting
     row = session.get_one(LoopRow, (tenant, loop_id))
     created = row.settings_revision == 0
     before = None if created else LoopSettings.model_validate(row.settings)
+    if before is not None and before.learning_mode != settings.learning_mode:
+        went_online = (before.learning_mode, settings.learning_mode) == ("apprentice", "online")
+        row.online_at = now if went_online else None
     if before != settings:
         row.settings = settings.model_dump(mode="json")
         row.settings_revision += 1

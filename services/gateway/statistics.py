@@ -1,6 +1,6 @@
 """A loop's statistics as the API gives them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import structlog
@@ -8,18 +8,26 @@ from pydantic import Field
 from sqlalchemy import Engine
 
 from services.gateway.answers import Answer, Interval, Moment
-from services.gateway.moments import iso
+from services.gateway.moments import iso, maybe_iso
 from services.gateway.stored import version_name
 from shared.db import reports, statistics
 from shared.db.engine import read_session
 from shared.db.offsets import read_offsets
+from shared.domain import TrainingRun
 from shared.eventlog import EventLog, EventLogError
 from shared.events import DECISIONS, FEEDBACK
 from shared.loop_report import Fairness, ModalityCorrelation, ModalityImportance
 from shared.loop_settings import Loop
+from shared.registry.training_runs import read_last_drift, read_runs
 
 # DESIGN section 9: a loop whose windows mostly end by themselves does not tell what came of its decisions.
 HIGHEST_SHARE_BY_TIMEOUT: Final = 0.05
+# Experiences before rewards are called alike, or out of range.
+LEAST_TO_WARN: Final = 50
+# Of the range: rewards that differ by less are alike.
+ALIKE: Final = 1e-6
+# Of the greatest variance, against rounding.
+SLACK: Final = 1.001
 CORRELATIONS_TOLD: Final = 60
 
 log: Final = structlog.get_logger(__name__)
@@ -102,6 +110,12 @@ class StatisticsAnswer(Answer):
     modality_importance: ModalityImportance | None
     modality_correlation: ModalityCorrelation | None
     modality_correlation_history: list[CorrelationPoint] = Field(description="Of the state, oldest first.")
+    apprentice_decisions: int = Field(description="In apprentice mode, by a version.")
+    apprentice_matches: int = Field(description="Of those: the version's own greedy action was the baseline's.")
+    apprentice_match_share: float | None
+    last_drift_at: Moment | None = Field(
+        description="When served expectations were last found to fail more than they used to, with `learning.on_drift`."
+    )
     fairness: dict[str, Fairness] = Field(description="By segment field, as the loop's `fairness` names them.")
     warnings: list[str]
 
@@ -124,6 +138,8 @@ def read_statistics(
         found = statistics.read_statistics(session, loop.tenant, loop.loop_id)
         offsets = read_offsets(session)
         newest = reports.read_newest_report(session, loop.tenant, loop.loop_id)
+        drifted_at = read_last_drift(session, loop.tenant, loop.loop_id)
+        last_run = next(iter(read_runs(session, loop.tenant, loop.loop_id, limit=1)), None)
         correlations = reports.read_correlations(session, loop.tenant, loop.loop_id, CORRELATIONS_TOLD)
     report = None if newest is None else newest.report
     fairness = {} if report is None else report.fairness
@@ -144,8 +160,10 @@ def read_statistics(
         modality_importance=None if report is None else report.modality_importance,
         modality_correlation=None if report is None else report.modality_correlation,
         modality_correlation_history=[_point(point) for point in correlations],
+        apprentice_match_share=_match_share(found.counts),
+        last_drift_at=maybe_iso(drifted_at),
         fairness={name: of for name, of in fairness.items() if segment in (None, name)},
-        warnings=_warnings(loop, found),
+        warnings=_warnings(loop, found, last_run),
     )
 
 
@@ -190,6 +208,11 @@ def _reported(stored: reports.StoredReport) -> Reported:
     )
 
 
+def _match_share(counts: Mapping[statistics.CountName, int]) -> float | None:
+    decisions = counts["apprentice_decisions"]
+    return counts["apprentice_matches"] / decisions if decisions else None
+
+
 def _point(point: reports.CorrelationPoint) -> CorrelationPoint:
     return CorrelationPoint(
         model_version=str(point.model_version),
@@ -200,9 +223,28 @@ def _point(point: reports.CorrelationPoint) -> CorrelationPoint:
     )
 
 
-def _warnings(loop: Loop, found: statistics.LoopStatistics) -> list[str]:
-    share = found.share_closed_by_timeout
+def _warnings(loop: Loop, found: statistics.LoopStatistics, last_run: TrainingRun | None) -> list[str]:
+    return [*_reward_warnings(loop, found), *_learning_warnings(loop, last_run)]
+
+
+def _reward_warnings(loop: Loop, found: statistics.LoopStatistics) -> Iterator[str]:
+    share, (low, high) = found.share_closed_by_timeout, loop.settings.reward.range
     if loop.settings.close_on_first_feedback and share > HIGHEST_SHARE_BY_TIMEOUT:
         advice = "with `close_on_first_feedback`, send feedback for every decision, zeros included"
-        return [f"{share:.0%} of the experiences closed by timeout: {advice}."]
-    return []
+        yield f"{share:.0%} of the experiences closed by timeout: {advice}."
+    reward = found.reward
+    if reward is None or reward.experiences < LEAST_TO_WARN:
+        return
+    # Numbers within a range vary by a quarter of its square at most (Popoviciu 1935).
+    if not low <= reward.mean_reward <= high or reward.variance > ((high - low) / 2) ** 2 * SLACK:
+        advice = "learning standardises by it, so that they outweigh all others; mend the metric, or the range"
+        yield f"Rewards lie outside of `reward.range`, {low:g} to {high:g}: {advice}."
+    if reward.variance < (ALIKE * (high - low)) ** 2:
+        yield f"All {reward.experiences} rewards are alike, about {reward.mean_reward:.4g}: there is nothing to learn."
+
+
+def _learning_warnings(loop: Loop, last_run: TrainingRun | None) -> Iterator[str]:
+    if len(loop.settings.actions) == 1:
+        yield "The loop lists one action: unless decisions bring their own, there is nothing to choose."
+    if last_run is not None and last_run.status == "failed":
+        yield f"The last training run failed, and the version before it serves on: {last_run.detail}."

@@ -41,7 +41,7 @@ class Training:
         covers = as_covers({topic: self.event_log.ends(topic) for topic in (DECISIONS, FEEDBACK)})
         now = self.clock()
         with write_session(self.engine) as session:
-            run = request_run(session, loop.tenant, loop.loop_id, "fine_tune", covers, now)
+            run = request_run(session, loop.tenant, loop.loop_id, "fine_tune", covers, now, "requested")
             subject = f"loops/{loop.loop_id}/training-runs/{run.training_run_id}"
             add_audit(session, caller.tenant, caller.key_id, "request", subject, now)
         tell_trainer(self.enqueue, run)

@@ -132,12 +132,19 @@ def _after(head: Head, experiences: Sequence[Experience]) -> Policy:
     """
     if head.loaded.manifest.settings.learning.bootstraps:
         return head.policy
-    readable = [experience for experience in experiences if experience.state is not None]
+    readable = [one for one in experiences if one.state is not None and not _is_imitated(head, one)]
     joined = [experience for experience in readable if experience.previous_reward is None]
     restated = [experience for experience in readable if experience.previous_reward is not None]
     # Sums commute: all new ones may come before all that are restated.
     policy = _learned(head, head.policy, joined) if joined else head.policy
     return _learned(head, policy, restated) if restated else policy
+
+
+def _is_imitated(head: Head, experience: Experience) -> bool:
+    """A version that was made of an apprentice expects of the baseline's action how right it is to choose, not what it
+    earns: the next version learns that from it."""
+    apprentice = head.loaded.manifest.settings.learning_mode == "apprentice"
+    return apprentice and experience.probability == 1.0
 
 
 def _learned(head: Head, policy: Policy, experiences: Sequence[Experience]) -> Policy:
@@ -153,5 +160,6 @@ def _learned(head: Head, policy: Policy, experiences: Sequence[Experience]) -> P
             [one.action_id for one in experiences],
             torch.from_numpy(np.stack(actions)) if actions else None,
             (rewards_N - low) / (high - low),
+            torch.tensor([one.decided_at for one in experiences]),
             (previous_N - low) / (high - low) if previous else None,
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init
 
+from services.trainer.drifting import DriftWatch
 from services.trainer.scheduling import schedule
 from services.trainer.settings import TrainerSettings
 from shared.db.engine import read_session, write_session
@@ -55,10 +56,12 @@ def build_app(settings: TrainerSettings) -> Celery:
         # The run has ended: what it learned serves while its report is made.
         child().reporter.report(tenant, loop_id)
 
+    watch = DriftWatch()
+
     def schedule_training() -> None:
         trainer = child().trainer
         with write_session(trainer.engine) as session:
-            refs = schedule(session, trainer.clock())
+            refs = schedule(session, trainer.clock(), watch)
         for ref in refs:
             enqueue_run(app, ref)
 

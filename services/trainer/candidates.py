@@ -10,11 +10,13 @@ from services.trainer.examples import Examples, examples_of
 from services.trainer.experiences import PreparedExperience, Replay
 from services.trainer.fine_tuning import DivergedError, Report, fine_tune
 from services.trainer.fitted_iteration import fitted_targets, head_targets
-from services.trainer.gate import Verdict, judge, judge_by_temporal_difference
+from services.trainer.gate import Verdict, judge, judge_by_agreement, judge_by_temporal_difference
 from services.trainer.heads import add_examples
+from services.trainer.imitating import as_learned
 from services.trainer.leasing import Lease
 from services.trainer.networks import Networks, warm_start
 from services.trainer.publishing import Candidate
+from services.trainer.replaying import replayed
 from services.trainer.scoring import HeldOutRow, held_out_rows, score
 from shared.domain import ModelVersion
 from shared.loop_settings import Loop
@@ -37,9 +39,8 @@ class NothingToLearnError(RuntimeError):
 def first_candidate(loop: Loop, architecture: Architecture) -> Candidate:
     """Version 1: seeded weights and empty head statistics, so that its distribution is uniform."""
     networks = Networks.seeded(architecture, loop.settings.learning.seed)
-    return Candidate(
-        networks, empty_statistics(architecture), parent=None, covers_sequence=0, metrics={}, takes_over=True
-    )
+    statistics = empty_statistics(architecture, loop.settings.learning.half_life_microseconds)
+    return Candidate(networks, statistics, parent=None, covers_sequence=0, metrics={}, takes_over=True)
 
 
 def fine_tuned_candidate(
@@ -54,7 +55,8 @@ def fine_tuned_candidate(
     """Learns from the older experiences, is judged on the newest, and has a head that rests on all of them.
 
     With Q-learning, heads regress on r + γ max Q(s′, ·), and an experience of which it is not known what followed has
-    no part.
+    no part. An apprentice learns whom to imitate, and is judged by how well it does; the first version that expects
+    rewards takes its place unless it is worse.
 
     Raises:
         NothingToLearnError: there are too few experiences, or none to judge by.
@@ -62,23 +64,24 @@ def fine_tuned_candidate(
         LeaseLostError: another worker has the run.
         TrunkError: the champion's pretrained encoder is not here any more.
     """
+    loop = _as_it_learns(loop)
     learning, reward_range = loop.settings.learning, loop.settings.reward.range
     covers_sequence = max((one.row.sequence for one in experiences), default=0)
     if learning.bootstraps:
         experiences = [experience for experience in experiences if experience.is_whole]
     cut = len(experiences) - round(len(experiences) * HELD_OUT)
-    older = examples_of(experiences[:cut], architecture, reward_range)
+    older = examples_of(as_learned(loop, experiences[:cut]), architecture, reward_range)
     if len(older) < LEAST_EXPERIENCES:
         raise NothingToLearnError(f"{len(experiences)} experiences are too few")
     serving = load_networks(champion, artifacts)
     start = warm_start(serving, architecture, learning.seed)
-    tuned = fine_tune(start, older, learning, learning.seed + champion.version, _report(lease))
+    tuned = fine_tune(start, replayed(older, learning), learning, learning.seed + champion.version, _report(lease))
     statistics = _head(loop, tuned.networks, older, lease)
     if learning.bootstraps:
         # What followed is valued over all of them together.
         completed = _head(loop, tuned.networks, examples_of(experiences, architecture, reward_range), lease)
     else:
-        newest = examples_of(experiences[cut:], architecture, reward_range)
+        newest = examples_of(as_learned(loop, experiences[cut:]), architecture, reward_range)
         completed = add_examples(tuned.networks, statistics, newest, lease.keep)
     _refuse_infinite(completed)
     rows = held_out_rows(experiences[cut:], replay.read_decisions(loop, experiences[cut:]), reward_range)
@@ -93,6 +96,7 @@ def fine_tuned_candidate(
         by_id = replay.read_as(loop, serving.architecture, experiences, lease.keep)
         served = [by_id[one.row.decision_id] for one in served]
         theirs = [replace(row, experience=by_id[row.experience.row.decision_id]) for row in rows]
+    goes_online = loop.settings.learning_mode == "online" and _is_apprentice(champion, artifacts)
     verdict = _judge(loop, (tuned.networks, statistics), serving, served, rows, theirs, lease)
     return Candidate(
         networks=tuned.networks,
@@ -107,7 +111,7 @@ def fine_tuned_candidate(
             "gate": verdict.finding,
             **verdict.figures,
         },
-        takes_over=verdict.takes_over,
+        takes_over=verdict.takes_over or (goes_online and verdict.finding != "failed"),
         detail=verdict.detail,
     )
 
@@ -127,6 +131,11 @@ def load_networks(version: ModelVersion, artifacts: ArtifactStore) -> Networks:
     return Networks(architecture, encoder, fusion, q_network)
 
 
+def _is_apprentice(version: ModelVersion, artifacts: ArtifactStore) -> bool:
+    manifest = Manifest.model_validate_json(artifacts.get(version.manifest_sha256))
+    return manifest.settings.learning_mode == "apprentice" and manifest.parent is not None
+
+
 def _judge(
     loop: Loop,
     candidate: tuple[Networks, HeadStatistics],
@@ -138,11 +147,13 @@ def _judge(
 ) -> Verdict:
     """Both heads rest on older experiences alone, the champion's on those that it decides by; both see the same rows,
     each as it reads them."""
-    examples = examples_of(served, champion.architecture, loop.settings.reward.range)
+    examples = examples_of(as_learned(loop, served), champion.architecture, loop.settings.reward.range)
     statistics = _head(loop, champion, examples, lease)
     exploration = loop.settings.exploration
     ours = score(*candidate, rows, exploration, lease.keep)
     theirs = score(champion, statistics, champion_rows, exploration, lease.keep)
+    if loop.settings.learning_mode == "apprentice":
+        return judge_by_agreement(ours, theirs, rows)
     if not loop.settings.learning.bootstraps:
         return judge(ours, theirs, rows)
     low, high = loop.settings.reward.range
@@ -152,12 +163,21 @@ def _judge(
     return judge_by_temporal_difference(ours, theirs, rows, aims, held_out.zero, loop.settings.learning.discount)
 
 
+def _as_it_learns(loop: Loop) -> Loop:
+    """An apprentice regresses, whatever the objective that it will have once it is online."""
+    if loop.settings.learning_mode != "apprentice":
+        return loop
+    learning = loop.settings.learning.model_copy(update={"objective": "reward_regression"})
+    return replace(loop, settings=loop.settings.model_copy(update={"learning": learning}))
+
+
 def _head(loop: Loop, networks: Networks, examples: Examples, lease: Lease) -> HeadStatistics:
     """Of the examples alone; with Q-learning they count what followed them too."""
     learning = loop.settings.learning
     if learning.bootstraps:
         examples = replace(examples, rewards=fitted_targets(networks, examples, learning.discount, lease.keep))
-    return add_examples(networks, empty_statistics(networks.architecture), examples, lease.keep)
+    empty = empty_statistics(networks.architecture, learning.half_life_microseconds)
+    return add_examples(networks, empty, examples, lease.keep)
 
 
 def _refuse_infinite(statistics: HeadStatistics) -> None:

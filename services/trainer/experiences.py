@@ -21,7 +21,7 @@ CHUNK: Final = 64
 
 Item = TypeVar("Item")
 # What of a loop's settings decides how a decision is prepared.
-Shape = tuple[Mapping[str, ModalitySettings], Mapping[str, TrunkIdentity], str, bool]
+Shape = tuple[Mapping[str, ModalitySettings], Mapping[str, TrunkIdentity], bool, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ class NextState:
 class PreparedExperience:
     """A joined row with the features of its context and the bag of the action that was taken.
 
-    Within an episode also what followed it, and how the episode ended with it, as far as that is known.
+    Within an episode also what followed it, and how the episode ended with it, as far as that is known. `state` is what
+    it was chosen from.
     """
 
     row: JoinedRow
@@ -45,6 +46,7 @@ class PreparedExperience:
     action: Bag
     next_state: NextState | None = None
     end: End | None = None
+    state: NextState | None = None
 
     @property
     def following(self) -> NextState | None:
@@ -122,6 +124,7 @@ class Replay:
                 kept[row.decision_id].action,
                 following.get(row.decision_id),
                 ends.get(row.decision_id),
+                kept[row.decision_id].state,
             )
             for row in read
         ]
@@ -188,7 +191,7 @@ class Replay:
         return (
             of.modalities,
             self.trunks.identities(of.modalities),
-            of.problem_type,
+            _asks_for_candidates(loop),
             Architecture.of(of).action_features,
         )
 
@@ -206,9 +209,14 @@ def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
+def _asks_for_candidates(loop: Loop) -> bool:
+    """Along episodes values go on with the best of them; an apprentice learns what was not chosen."""
+    return loop.settings.problem_type == "episodic" or loop.settings.learning_mode == "apprentice"
+
+
 def _state(loop: Loop, decision: Decision, features: Row) -> NextState:
     """The candidates are left out where nothing asks for them: they would take most of the memory."""
-    if loop.settings.problem_type != "episodic":
+    if not _asks_for_candidates(loop):
         return NextState(features, (), ())
     allowed = [action for action in decision.actions if action.id not in decision.excluded_action_ids]
     if not Architecture.of(loop.settings).action_features:

@@ -58,6 +58,14 @@ def judge(candidate: VersionScores, champion: VersionScores, rows: Sequence[Held
     return Verdict(takes_over, finding, figures)
 
 
+def judge_by_agreement(candidate: VersionScores, champion: VersionScores, rows: Sequence[HeldOutRow]) -> Verdict:
+    """By how often the best of what each expects is the action that was taken: what an apprentice is to learn."""
+    ours, theirs = _agreement(candidate, rows), _agreement(champion, rows)
+    figures = {"held_out": float(len(rows)), "agreement": ours, "champion_agreement": theirs}
+    finding: Finding = "passed" if ours > theirs else "insufficient_evidence" if ours == theirs else "failed"
+    return Verdict(ours >= theirs, finding, figures)
+
+
 def judge_by_temporal_difference(
     candidate: VersionScores,
     champion: VersionScores,
@@ -87,6 +95,15 @@ def judge_by_temporal_difference(
         return Verdict(False, "failed", figures)
     finding: Finding = "passed" if difference.lower > 0 else "insufficient_evidence"
     return Verdict(difference.mean >= 0, finding, figures)
+
+
+def _agreement(scores: VersionScores, rows: Sequence[HeldOutRow]) -> float:
+    best = []
+    for row, expected in zip(rows, scores.expected_rewards, strict=True):
+        allowed = expected[: len(row.actions)].copy()
+        allowed[list(row.excluded)] = -np.inf
+        best.append(int(np.argmax(allowed)))
+    return float(np.mean([one == row.taken for one, row in zip(best, rows, strict=True)]))
 
 
 def _squared_errors(scores: VersionScores, rows: Sequence[HeldOutRow], targets_N: Doubles) -> Doubles:

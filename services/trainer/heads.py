@@ -3,7 +3,7 @@
 Shapes: N rows, F features.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import torch
@@ -14,7 +14,7 @@ from services.trainer.experiences import PreparedExperience
 from services.trainer.networks import Networks
 from shared.networks.batches import collate, collate_bags
 from shared.networks.online_head import HeadStatistics
-from shared.networks.q_network import QNetwork
+from shared.networks.q_network import QNetwork, QValues
 
 ROWS: Final = 256
 
@@ -22,22 +22,38 @@ ROWS: Final = 256
 def add_examples(
     networks: Networks, statistics: HeadStatistics, examples: Examples, keep_lease: Callable[[], None]
 ) -> HeadStatistics:
-    """The statistics with the examples added, each with weight one."""
-    features_NF = features_of(networks, examples.experiences, keep_lease)
-    return statistics.add(features_NF, examples.slots, examples.rewards, torch.ones(len(examples)))
+    """The statistics with the examples added, weighted as serving weights what it learns online."""
+    if not len(examples):
+        return statistics
+    q_network, features, weights = q_network_of(networks), [], []
+    for chosen, q_values in _q_values(networks, q_network, examples.experiences, keep_lease):
+        features.append(q_values.features)
+        weights.append(q_network.weights(q_values.log_variance, examples.slots[chosen]))
+    decided_at = torch.tensor([one.row.decided_at for one in examples.experiences])
+    return statistics.add(torch.cat(features), examples.slots, examples.rewards, torch.cat(weights), decided_at)
 
 
 def features_of(
     networks: Networks, experiences: Sequence[PreparedExperience], keep_lease: Callable[[], None]
 ) -> Tensor:
     """What the head regresses on of the actions taken, [N, F], in float64 as serving computes them."""
-    q_network = q_network_of(networks)
     found = [torch.zeros(0, networks.architecture.head_width, dtype=torch.float64)]
+    read = _q_values(networks, q_network_of(networks), experiences, keep_lease)
+    return torch.cat([*found, *(q_values.features for _, q_values in read)])
+
+
+def _q_values(
+    networks: Networks,
+    q_network: QNetwork,
+    experiences: Sequence[PreparedExperience],
+    keep_lease: Callable[[], None],
+) -> Iterator[tuple[slice, QValues]]:
     for start in range(0, len(experiences), ROWS):
         keep_lease()
+        chosen = slice(start, start + ROWS)
         with torch.no_grad():
-            found.append(q_network(_inputs(networks, experiences[start : start + ROWS]).double()).features)
-    return torch.cat(found)
+            q_values: QValues = q_network(_inputs(networks, experiences[chosen]).double())
+        yield chosen, q_values
 
 
 def q_network_of(networks: Networks) -> QNetwork:

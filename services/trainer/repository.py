@@ -1,14 +1,15 @@
 """What the trainer reads of the database; all it writes goes through shared.registry."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from shared import wire
 from shared.db.tables import DecisionRow, ExperienceRow, LoopRow, ModelVersionRow, TrainingRunRow
 from shared.domain import Decision
+from shared.loop_settings import Loop
 from shared.pb.events.v1 import events_pb2
 
 
@@ -25,6 +26,7 @@ class JoinedRow:
     action_id: str
     probability: float | None
     reward: float
+    decided_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def read_experiences(session: Session, tenant: str, loop_id: str, limit: int) ->
     of = ExperienceRow
     first_sequence = func.coalesce(of.restates_sequence, of.sequence)
     query = (
-        select(first_sequence, of.sequence, of.decision_id, of.action_id, of.probability, of.reward)
+        select(first_sequence, of.sequence, of.decision_id, of.action_id, of.probability, of.reward, of.decided_at)
         .where(of.tenant == tenant, of.loop_id == loop_id, ~of.superseded)
         .order_by(of.sequence.desc())
         .limit(limit)
@@ -60,6 +62,34 @@ def read_decisions(session: Session, tenant: str, loop_id: str, decision_ids: Se
         decision_id: wire.decision_from_pb(events_pb2.DecisionMade.FromString(payload))
         for decision_id, payload in session.execute(query)
     }
+
+
+def read_expectations(
+    session: Session, loop: Loop, after: int, limit: int
+) -> Iterator[tuple[int, float | None, float]]:
+    """Sequence, expected and joined reward of a loop's oldest experiences beyond a sequence, restatements left out.
+
+    The expected one is the taken action's as it was logged; None where no model version expected anything.
+    """
+    of = ExperienceRow
+    decision = and_(
+        DecisionRow.tenant == of.tenant, DecisionRow.loop_id == of.loop_id, DecisionRow.decision_id == of.decision_id
+    )
+    query = (
+        select(of.sequence, of.action_id, of.reward, DecisionRow.payload)
+        .join(DecisionRow, decision)
+        .where(of.tenant == loop.tenant, of.loop_id == loop.loop_id, of.sequence > after)
+        .where(of.restates_sequence.is_(None))
+        .order_by(of.sequence)
+        .limit(limit)
+    )
+    for sequence, action_id, reward, payload in session.execute(query):
+        logged = events_pb2.DecisionMade.FromString(payload)
+        ids = [action.id for action in logged.actions]
+        expected = None
+        if logged.HasField("expected_rewards") and action_id in ids:
+            expected = float(wire.doubles_from_pb(logged.expected_rewards)[ids.index(action_id)])
+        yield sequence, expected, reward
 
 
 def read_learning_record(session: Session, tenant: str, loop_id: str) -> LearningRecord:

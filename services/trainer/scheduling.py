@@ -4,27 +4,41 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
+from services.trainer.drifting import DriftWatch
 from services.trainer.repository import LearningRecord, read_learning_record
 from shared.db.loops import lock_loop, read_loops
-from shared.domain import RunRef
+from shared.domain import RunReason, RunRef
 from shared.loop_settings import LearningSettings, Loop
 from shared.registry.training_runs import request_run, runs_to_enqueue
 
 
-def schedule(session: Session, now: int) -> list[RunRef]:
+def schedule(session: Session, now: int, watch: DriftWatch) -> list[RunRef]:
     """Requests the fine-tunes that are due, and names every run whose hint must be sent after the commit."""
-    lost = [run.ref for run in runs_to_enqueue(session, now)]
-    due = [
-        request_run(session, loop.tenant, loop.loop_id, "fine_tune", {}, now).ref
-        for loop in read_loops(session)
-        # Asked again under the lock: another worker may have requested it meanwhile.
-        if _is_due(session, loop, now) and lock_loop(session, loop.tenant, loop.loop_id) and _is_due(session, loop, now)
-    ]
-    return lost + due
+    refs = [run.ref for run in runs_to_enqueue(session, now)]
+    for loop in read_loops(session):
+        reason = reason_to_run(session, loop, now, watch)
+        if reason is not None and _is_ours(session, loop):
+            refs.append(request_run(session, loop.tenant, loop.loop_id, "fine_tune", {}, now, reason).ref)
+    return refs
 
 
-def _is_due(session: Session, loop: Loop, now: int) -> bool:
-    return is_due(read_learning_record(session, loop.tenant, loop.loop_id), loop.settings.learning, now)
+def reason_to_run(session: Session, loop: Loop, now: int, watch: DriftWatch) -> RunReason | None:
+    """Why a loop must be fine-tuned now; None where it need not, or only logs."""
+    learning = loop.settings.learning
+    if loop.settings.learning_mode == "logging_only":
+        return None
+    record = read_learning_record(session, loop.tenant, loop.loop_id)
+    if is_due(record, learning, now):
+        return "experiences"
+    if learning.on_drift and not record.under_way and watch.has_drifted(session, loop, record.covered_sequence):
+        return "drift"
+    return None
+
+
+def _is_ours(session: Session, loop: Loop) -> bool:
+    """Locks the loop; False where another worker has requested a run meanwhile."""
+    locked = lock_loop(session, loop.tenant, loop.loop_id)
+    return locked and not read_learning_record(session, loop.tenant, loop.loop_id).under_way
 
 
 def is_due(record: LearningRecord, learning: LearningSettings, now: int) -> bool:

@@ -24,7 +24,7 @@ def read_loop(session: Session, tenant: str, loop_id: str) -> Loop | None:
 
 def loop_from_row(row: LoopRow) -> Loop:
     settings = LoopSettings.model_validate(row.settings)
-    return Loop(row.tenant, row.loop_id, settings, row.settings_revision, row.created_at)
+    return Loop(row.tenant, row.loop_id, settings, row.settings_revision, row.created_at, row.online_at)
 
 
 def keep_loop(session: Session, tenant: str, loop_id: str) -> bool:

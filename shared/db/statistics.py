@@ -26,6 +26,8 @@ CountName = Literal[
     "duplicate_activations",
     "restated",
     "dead_letters",
+    "apprentice_decisions",
+    "apprentice_matches",
 ]
 COUNT_NAMES: Final[tuple[CountName, ...]] = get_args(CountName)
 
@@ -38,6 +40,8 @@ class RewardEstimate:
     mean_reward: float
     interval: tuple[float, float] | None
     closed_by_timeout: int
+    # Of the rewards themselves, over all experiences.
+    variance: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +163,9 @@ def _bucket(parts: Sequence[_Sums], bucket: int, width: int, last_sequence: int)
 def _estimate(parts: Sequence[_Sums]) -> RewardEstimate:
     count = sum(part.experiences for part in parts)
     mean = sum(part.reward for part in parts) / count
+    variance = max(0.0, sum(part.reward_square for part in parts) / count - mean * mean)
     interval = None
     if count > 1:
-        squares = sum(part.reward_square for part in parts)
-        variance = max(0.0, squares - count * mean * mean) / (count - 1)
-        half = Z_95 * math.sqrt(variance / count)
+        half = Z_95 * math.sqrt(variance / (count - 1))
         interval = (mean - half, mean + half)
-    return RewardEstimate(count, mean, interval, sum(part.closed_by_timeout for part in parts))
+    return RewardEstimate(count, mean, interval, sum(part.closed_by_timeout for part in parts), variance)

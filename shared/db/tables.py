@@ -32,6 +32,8 @@ class LoopRow(Base):
     settings: Mapped[dict[str, object]]
     settings_revision: Mapped[int]
     created_at: Mapped[int]
+    # When it went online from apprentice mode; null where it never did.
+    online_at: Mapped[int | None]
     # The last sequence that an experience of the loop got, and the last one that the log has.
     last_sequence: Mapped[int] = mapped_column(default=0)
     published_sequence: Mapped[int] = mapped_column(default=0)
@@ -295,6 +297,8 @@ class TrainingRunRow(Base):
     steps: Mapped[int] = mapped_column(default=0)
     version: Mapped[int | None]
     detail: Mapped[str | None] = mapped_column(Text)
+    # requested, experiences, drift or online; null of a loop's first version.
+    reason: Mapped[str | None]
     # Who works on it until when; another worker may take it after that.
     lease_owner: Mapped[str | None]
     lease_expires_at: Mapped[int | None]

@@ -31,6 +31,11 @@ class ExplorationSettings(Settings):
         le=1,
         description="Share of every distribution spread evenly over the allowed actions; above 0, logs stay evaluable.",
     )
+    warm_up: Duration = Field(
+        default=timedelta(hours=1),
+        description="How long the floor is at least .1 after a loop goes online from `apprentice`: longer tries "
+        "more of what the baseline never chose.",
+    )
     abstain_below: Amount | None = Field(
         default=None,
         description="Where the best action's expected reward may well be lower than this (the lower end of its "
@@ -68,6 +73,30 @@ class LearningSettings(Settings):
     )
     interval: Duration = Field(default=timedelta(minutes=5), description="Least time between two fine-tunes.")
     min_experiences: int = Field(default=200, ge=1, le=1_000_000, description="New experiences that start one.")
+    on_drift: bool = Field(
+        default=False,
+        description="Starts a fine-tune as soon as rewards are found to differ from what was expected more than they "
+        "used to, without waiting for `interval` and `min_experiences`.",
+    )
+    replay_half_life: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="After how many newer experiences a fine-tune looks at one half as often. "
+        "Lower follows a change sooner, and learns from less. Default: all alike.",
+    )
+    propensity_limit: float = Field(
+        default=1.0,
+        ge=1,
+        le=1000,
+        description="How much more often at most a fine-tune looks at an experience for the rarity of its action, "
+        "1 / probability. Higher learns more evenly over actions, from fewer experiences. 1: all alike.",
+    )
+    half_life: Duration | None = Field(
+        default=None,
+        description="Where the world changes: how much older than the newest a decision is when what the online head "
+        "learned from it counts half. Shorter forgets sooner, and is less sure. Default: it forgets nothing.",
+    )
     tune: Literal["all", "adapters"] = Field(
         default="all",
         description="What learns: everything, or, while encoders and fusion are frozen, small adapters behind the "
@@ -89,6 +118,11 @@ class LearningSettings(Settings):
     learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Peak of the cosine schedule.")
     max_steps: int = Field(default=600, ge=1, le=100_000, description="Gradient steps of one fine-tune at most.")
     seed: int = Field(default=0, ge=0, lt=2**63, description="Same log, seed and device: the same version.")
+
+    @property
+    def half_life_microseconds(self) -> int:
+        """0 where the head forgets nothing."""
+        return 0 if self.half_life is None else self.half_life // timedelta(microseconds=1)
 
     @property
     def bootstraps(self) -> bool:

@@ -12,6 +12,8 @@ from shared.loop_settings.fields import MAX_ACTIONS, Amount, Duration, Name, Set
 from shared.loop_settings.learning import ExplorationSettings, FairnessSettings, FusionSettings, LearningSettings
 from shared.loop_settings.reward import RewardSettings
 
+# Of exploration, while a loop that was an apprentice warms up: it knows the baseline's actions alone.
+WARM_UP_FLOOR: Final = 0.1
 OBJECTIVE: Final = ("learning", "objective")
 
 
@@ -47,7 +49,11 @@ class LoopSettings(Settings):
     exploration: ExplorationSettings = ExplorationSettings()
     fusion: FusionSettings = FusionSettings()
     learning: LearningSettings = LearningSettings()
-    learning_mode: Literal["online"] = "online"
+    learning_mode: Literal["online", "apprentice", "logging_only"] = Field(
+        default="online",
+        description="`apprentice` serves each decision's `baseline_action_id` (without one, the first action) and "
+        "learns to imitate it; `logging_only` serves it, and starts no fine-tune. Acts within two seconds.",
+    )
     fairness: FairnessSettings = FairnessSettings()
 
     @model_validator(mode="before")
@@ -117,3 +123,14 @@ class Loop:
     settings: LoopSettings
     settings_revision: int
     created_at: int
+    # When it went online from apprentice mode; None where it never did.
+    online_at: int | None = None
+
+    def settings_at(self, now: int) -> LoopSettings:
+        """As they act at a time: for a while after apprentice mode, with a higher floor."""
+        exploration = self.settings.exploration
+        warm_up = exploration.warm_up // timedelta(microseconds=1)
+        if self.online_at is None or now >= self.online_at + warm_up or exploration.floor >= WARM_UP_FLOOR:
+            return self.settings
+        raised = exploration.model_copy(update={"floor": WARM_UP_FLOOR})
+        return self.settings.model_copy(update={"exploration": raised})

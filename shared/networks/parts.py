@@ -36,10 +36,13 @@ def build_q_network(architecture: Architecture, seed: int = 0) -> QNetwork:
     return _seeded(seed, lambda: QNetwork(architecture))
 
 
-def empty_statistics(architecture: Architecture) -> HeadStatistics:
-    """Head statistics of no experience: a slot an action, or one where candidates are scored over their features."""
+def empty_statistics(architecture: Architecture, half_life: int = 0) -> HeadStatistics:
+    """Head statistics of no experience: a slot an action, or one where candidates are scored over their features.
+
+    `half_life` in microseconds, 0 to forget nothing.
+    """
     slots = 1 if architecture.action_features else len(architecture.action_ids)
-    return HeadStatistics.empty(slots, architecture.head_width)
+    return HeadStatistics.empty(slots, architecture.head_width, half_life)
 
 
 def save_module(module: nn.Module) -> bytes:
@@ -68,9 +71,10 @@ def load_policy(architecture: Architecture, data: bytes) -> tuple[QNetwork, Head
     Raises:
         WeightsError: the file is damaged, of another architecture, or holds a number that is not finite.
     """
-    q_network = build_q_network(architecture)
-    expected = q_network.state_dict(prefix="q_network.") | _prefixed(empty_statistics(architecture))
-    tensors = _load(data, expected)
+    q_network, empty = build_q_network(architecture), _prefixed(empty_statistics(architecture))
+    # Heads that were written before there was forgetting forget nothing.
+    defaults = {name: empty[name] for name in ("head.newest_at", "head.half_life")}
+    tensors = _load(data, q_network.state_dict(prefix="q_network.") | empty, defaults)
     q_network.load_state_dict(_without_prefix(tensors, "q_network."))
     statistics = HeadStatistics.from_tensors(_without_prefix(tensors, "head."))
     return q_network.eval().requires_grad_(False), statistics
@@ -94,9 +98,11 @@ def _save(tensors: Mapping[str, Tensor]) -> bytes:
     return save({name: tensor.contiguous() for name, tensor in tensors.items()})
 
 
-def _load(data: bytes, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _load(
+    data: bytes, expected: Mapping[str, Tensor], defaults: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     try:
-        tensors = load(data)
+        tensors = {**(defaults or {}), **load(data)}
     except SafetensorError as error:
         raise WeightsError("not a safetensors file") from error
     if tensors.keys() != expected.keys():

@@ -98,9 +98,12 @@ class Policy:
         action_ids: Sequence[str],
         action_embeddings_NE: Tensor | None,
         rewards_N: Tensor,
+        decided_at_N: Tensor,
         previous_N: Tensor | None = None,
     ) -> Self:
-        """The policy after N more experiences, with standardised rewards; this one stays as it is.
+        """The policy after N more experiences, with standardised rewards and the times of their decisions, int64.
+
+        This one stays as it is.
 
         An action without a slot of its own teaches nothing, unless all actions share one. With `previous_N` they are
         experiences that it has learned, with rewards in place of the previous ones.
@@ -112,15 +115,17 @@ class Policy:
         else:
             known_N = [row for row, action_id in enumerate(action_ids) if action_id in self._slots]
             slots_N = [self._slots[action_ids[row]] for row in known_N]
-        features_NF = self._q_network(inputs_NI[known_N].double()).features
+        q_values = self._q_network(inputs_NI[known_N].double())
         after = copy.copy(self)
-        slots, weights_N = torch.tensor(slots_N, dtype=torch.int64), torch.ones(len(known_N))
+        slots = torch.tensor(slots_N, dtype=torch.int64)
+        of, weights_N = (
+            (q_values.features, slots, rewards_N[known_N]),
+            self._q_network.weights(q_values.log_variance, slots),
+        )
         if previous_N is None:
-            after._statistics = self._statistics.add(features_NF, slots, rewards_N[known_N], weights_N)
+            after._statistics = self._statistics.add(*of, weights_N, decided_at_N[known_N])
         else:
-            after._statistics = self._statistics.correct(
-                features_NF, slots, rewards_N[known_N], previous_N[known_N], weights_N
-            )
+            after._statistics = self._statistics.correct(*of, previous_N[known_N], weights_N, decided_at_N[known_N])
         after._posterior = posterior(after._statistics, self._prior_mean)
         return after
 

@@ -16,6 +16,8 @@ from shared.registry.manifest import INTERACTIONS, Architecture
 # Of standardised rewards: a probability of one half until the network has learned better.
 FIRST_VARIANCE: Final = 0.25
 LOG_VARIANCE_RANGE: Final = (-10.0, 4.0)
+# How much more or less than an experience of FIRST_VARIANCE one counts in the head at most.
+MOST_WEIGHT: Final = 16.0
 
 
 class QValues(NamedTuple):
@@ -80,6 +82,15 @@ class QNetwork(nn.Module):
         features_NF = torch.cat([learned_NF, given_NV], dim=1)
         logits_NK = None if self.policy is None else self.policy(scaled_NF)
         return QValues(features_NF, self.mean(scaled_NF) * self.trained, log_variance_NK, logits_NK)
+
+    def weights(self, log_variance_NK: Tensor, slots_N: Tensor) -> Tensor:
+        """What experiences of these slots count in the head, [N]: the inverse of the noise that equation 15 expects.
+
+        It is relative to that of FIRST_VARIANCE, so that all count one until the network has been trained, and bounded:
+        one that has learned its experiences by heart sees less noise in them than there is.
+        """
+        log_variance_N = log_variance_NK.gather(1, slots_N[:, None])[:, 0].double()
+        return (FIRST_VARIANCE / log_variance_N.exp()).clamp(1 / MOST_WEIGHT, MOST_WEIGHT)
 
     def prior_mean(self) -> Tensor:
         """[K, F + 1], float64: weights of the mean on the features, none on what is given, and behind them its bias."""

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
 from shared.db.loops import lock_loop
 from shared.db.tables import TrainingRunRow
-from shared.domain import RunKind, RunRef, RunStatus, TrainingRun
+from shared.domain import RunKind, RunReason, RunRef, RunStatus, TrainingRun
 
 # A run that waits longer has lost its message, or its loop had another one under way when the message came.
 LONGEST_QUEUED: Final = 5_000_000
@@ -21,7 +21,13 @@ class LeaseLostError(RuntimeError):
 
 
 def request_run(
-    session: Session, tenant: str, loop_id: str, kind: RunKind, covers: Mapping[str, int], now: int
+    session: Session,
+    tenant: str,
+    loop_id: str,
+    kind: RunKind,
+    covers: Mapping[str, int],
+    now: int,
+    reason: RunReason | None = None,
 ) -> TrainingRun:
     """A run that will start after this call; one that is queued already is taken, with its covers raised."""
     lock_loop(session, tenant, loop_id)
@@ -40,6 +46,7 @@ def request_run(
         covers=dict(covers),
         progress=0.0,
         steps=0,
+        reason=reason,
     )
     session.add(row)
     session.flush()
@@ -57,6 +64,13 @@ def read_runs(session: Session, tenant: str, loop_id: str, limit: int, before: s
     if before is not None:
         query = query.where(TrainingRunRow.training_run_id < before)
     return [_run(row) for row in session.scalars(query.order_by(TrainingRunRow.training_run_id.desc()).limit(limit))]
+
+
+def read_last_drift(session: Session, tenant: str, loop_id: str) -> int | None:
+    """When drift last started a run of the loop."""
+    of = TrainingRunRow
+    query = select(func.max(of.requested_at)).where(of.tenant == tenant, of.loop_id == loop_id, of.reason == "drift")
+    return session.scalar(query)
 
 
 def take_lease(session: Session, ref: RunRef, owner: str, now: int, duration: int) -> TrainingRun | None:
@@ -166,4 +180,5 @@ def _run(row: TrainingRunRow) -> TrainingRun:
         steps=row.steps,
         version=row.version,
         detail=row.detail,
+        reason=row.reason,  # type: ignore[arg-type] # only this module writes it
     )

@@ -189,7 +189,8 @@ class Replay:
             states = [self._known_state(one) for one, _ in new]
             rewards = torch.tensor([reward for _, reward in new], dtype=torch.float64)
             actions = [one.action_id for one, _ in new]
-            self.policy = self.policy.learned(torch.from_numpy(np.stack(states)), actions, None, rewards)
+            times = torch.tensor([one.decided_at for one, _ in new])
+            self.policy = self.policy.learned(torch.from_numpy(np.stack(states)), actions, None, rewards, times)
             self.sequence = head_sequence
 
     def _known_state(self, decision: Decision) -> Floats:

@@ -72,6 +72,7 @@ def _answer(run: TrainingRun) -> TrainingRunAnswer:
     return TrainingRunAnswer(
         training_run_id=run.training_run_id,
         kind=run.kind,
+        reason=run.reason,
         status=run.status,
         requested_at=iso(run.requested_at),
         started_at=maybe_iso(run.started_at),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.fallback import draw, fall_back
+from services.gateway.fallback import draw, fall_back, serve_baseline
 
 SEEDS = st.integers(0, 2**64 - 1)
 
@@ -50,3 +50,10 @@ def test_draws_follow_the_distribution() -> None:
     step = 2**64 // 10_000
     counts = Counter(draw(probabilities, index * step) for index in range(10_000))
     assert [counts[position] / 10_000 for position in range(3)] == pytest.approx(probabilities, abs=2e-4)
+
+
+@pytest.mark.parametrize(("baseline", "served"), [(2, 2), (None, 1), (0, 1)])
+def test_the_baseline_is_served_for_certain_else_the_first_that_is_allowed(baseline: int | None, served: int) -> None:
+    position, probabilities = serve_baseline([False, True, True], baseline)
+    assert position == served
+    assert probabilities.tolist() == [float(index == served) for index in range(3)]

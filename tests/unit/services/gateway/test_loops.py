@@ -109,3 +109,23 @@ async def test_a_deleted_loop_leaves_nothing_and_its_name_is_free(gateway: Gatew
 async def test_aliases_are_told(gateway: Gateway, http: httpx.AsyncClient) -> None:
     await gateway.publish("shoes", 1)
     assert (await http.get("/v1/loops/shoes")).json()["aliases"] == {"champion": "1"}
+
+
+async def test_an_apprentice_that_goes_online_gets_a_version_that_expects_rewards(
+    gateway: Gateway, http: httpx.AsyncClient
+) -> None:
+    async def reasons(mode: str) -> list[str | None]:
+        (await http.put("/v1/loops/shoes", json=LOOP | {"learning_mode": mode})).raise_for_status()
+        return [run["reason"] for run in (await http.get("/v1/loops/shoes/training-runs")).json()["items"]]
+
+    assert await reasons("apprentice") == [None]
+    assert await reasons("online") == ["online", None]
+    assert online_at(gateway) is not None
+    assert await reasons("logging_only") == ["online", None]
+    assert await reasons("online") == ["online", None], "it imitated nobody"
+    assert online_at(gateway) is None
+
+
+def online_at(gateway: Gateway) -> int | None:
+    with read_session(gateway.ports.engine) as session:
+        return session.scalars(select(LoopRow.online_at)).one()

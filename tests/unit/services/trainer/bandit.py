@@ -1,5 +1,7 @@
 """A small bandit written straight into the tables: embeddings as contexts, and one right action for each."""
 
+from dataclasses import replace
+
 import numpy as np
 from sqlalchemy import Engine, update
 from uuid_utils import uuid7
@@ -8,7 +10,7 @@ from shared import wire
 from shared.db.engine import read_session, write_session
 from shared.db.loops import read_loop
 from shared.db.tables import DecisionRow, ExperienceRow, LoopRow
-from shared.domain import Action, Decision, Floats, RunKind, RunRef
+from shared.domain import Action, Decision, Floats, RunKind, RunRef, Scores
 from shared.loop_settings import Loop, LoopSettings
 from shared.registry.training_runs import request_run
 
@@ -41,8 +43,11 @@ def add_run(engine: Engine, kind: RunKind, now: int = 0, **covers: int) -> RunRe
         return request_run(session, TENANT, LOOP_ID, kind, covers, now).ref
 
 
-def add_experiences(engine: Engine, count: int, seed: int = 0) -> None:
-    """Uniform decisions, each rewarded with 1 if its action points where its embedding does."""
+def add_experiences(engine: Engine, count: int, seed: int = 0, error: float | None = None) -> None:
+    """Uniform decisions, each rewarded with 1 if its action points where its embedding does.
+
+    With an error each had expected rewards that were off by about so much; without, a version decided none of them.
+    """
     generator = np.random.default_rng(seed)
     with write_session(engine) as session:
         row = session.get_one(LoopRow, (TENANT, LOOP_ID))
@@ -52,6 +57,9 @@ def add_experiences(engine: Engine, count: int, seed: int = 0) -> None:
             action = ACTIONS[int(generator.integers(len(ACTIONS)))]
             decision = _decision(place, action, sequence)
             reward = float(action == ACTIONS[right_action(decision)])
+            if error is not None:
+                expected = np.full(len(ACTIONS), reward + generator.normal(error, 0.1))
+                decision = replace(decision, scores=Scores(expected, 0 * expected, 0 * expected))
             session.add(_decision_row(decision))
             session.add(_experience_row(decision, sequence, reward))
         session.execute(update(LoopRow).where(LoopRow.loop_id == LOOP_ID).values(last_sequence=first + count - 1))

@@ -2,6 +2,7 @@ from datetime import timedelta
 
 import pytest
 
+from services.trainer.drifting import DriftWatch
 from services.trainer.repository import LearningRecord
 from services.trainer.scheduling import is_due, schedule
 from shared.db.engine import write_session
@@ -33,7 +34,7 @@ def test_due_takes_enough_that_is_new_and_the_interval(record: LearningRecord, d
 
 def tick(workplace: Workplace, now: int) -> list[RunRef]:
     with write_session(workplace.engine) as session:
-        return schedule(session, now)
+        return schedule(session, now, DriftWatch())
 
 
 def test_a_loop_is_fine_tuned_once_it_is_due_and_not_again_until_more_is_new(workplace: Workplace) -> None:

@@ -122,3 +122,29 @@ def test_refuses_candidates_that_cannot_be_drawn_from() -> None:
     for position in (-1, 2):
         with pytest.raises(ValueError, match="outside of row 0"):
             candidates([["a", "b"]], [(position,)])
+
+
+@pytest.mark.parametrize("features", [False, True])
+def test_a_million_action_ids_take_no_more_memory_than_one(features: bool) -> None:
+    """Twenty thousand here: what is kept does not grow with any of them."""
+    learned, width = policy(features=features, experienced=False), STATES.shape[1]
+    sizes = [tensor.shape for tensor in learned._statistics.tensors().values()]
+    for first in range(0, 20_000, 5000):
+        ids = [f"seen-once-{number}" for number in range(first, first + 5000)]
+        rewards, times = torch.full((5000,), 0.5), torch.zeros(5000, dtype=torch.int64)
+        encoded = torch.ones(5000, ENCODED) if features else None
+        learned = learned.learned(torch.ones(5000, width), ids, encoded, rewards, times)
+    assert [tensor.shape for tensor in learned._statistics.tensors().values()] == sizes
+    # Where all share a slot they teach; else nobody asks for them again.
+    assert float(learned._statistics.count.sum()) == (20_000 if features else 0)
+
+
+def test_absurd_rewards_leave_scores_finite() -> None:
+    learned = policy()
+    states, rewards = torch.ones(4, STATE), torch.tensor([1e15, -1e15, 1e15, 0.5], dtype=torch.float64)
+    learned = learned.learned(states, ["a", "b", "c", "a"], None, rewards, torch.zeros(4, dtype=torch.int64))
+    scores = learned.score(STATES, candidates(), None)
+    for column in (scores.expected_reward, scores.variance, scores.outcome_variance):
+        assert column[candidates().present].isfinite().all()
+    probabilities = distribution(scores, candidates().allowed, ExplorationSettings(), (0.0, 1.0))
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(3, dtype=torch.float64))
