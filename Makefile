@@ -57,8 +57,8 @@ lock: $(VENV)/bin/uv ## Resolve the lock files again (ARGS=--upgrade takes newer
 browser: ## Install the Chromium that the dashboard's tests drive (Debian's package; elsewhere bring your own)
 	@command -v chromium google-chrome chrome >/dev/null || { apt-get update -qq && apt-get install -yqq --no-install-recommends chromium; } >/dev/null
 
-bench-episodes: install-dev ## FrozenLake and CliffWalking from a random policy's log
-	$(BIN)/python -m benchmarks.episodes
+bench-episodes: install-dev ## FrozenLake and CliffWalking from a random policy's log (ARGS=cliffwalking does one)
+	$(BIN)/python -m benchmarks.episodes $(ARGS)
 
 bench: install-dev ## Decisions per second through the whole platform
 	$(BIN)/python -m benchmarks.decide
