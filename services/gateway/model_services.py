@@ -80,14 +80,20 @@ class Rpcs:
 
 
 class ModelServices:
-    """Knows which versions all three services have, and calls them under a deadline each."""
+    """Knows which versions all three services have, and calls them under a deadline each.
+
+    A circuit breaker a service: while it does not answer, calls to it fail at once, those under way too; asking it what
+    it has loaded, again and again, is what closes the breaker.
+    """
 
     def __init__(self, rpcs: Rpcs, stage_timeout: float, list_timeout: float) -> None:
         self._rpcs = rpcs
         self._stage_timeout = stage_timeout
         self._list_timeout = list_timeout
-        # None: the service does not answer.
+        # None: the service does not answer, its breaker is open.
         self.loaded: dict[Stage, frozenset[ModelRef] | None] = dict.fromkeys(STAGES)
+        # How the calls under way are cut off.
+        self._cancels: dict[Stage, set[Callable[[], bool]]] = {stage: set() for stage in STAGES}
 
     @property
     def answer(self) -> bool:
@@ -118,15 +124,52 @@ class ModelServices:
         return heads.get(ref)
 
     async def _look_at(self, stage: Stage) -> None:
-        before = self.loaded[stage]
         try:
             rpc = self._rpcs.list_models[stage]
             answer = await rpc(serving_pb2.ListModelsRequest(), timeout=self._list_timeout)
             self.loaded[stage] = frozenset(map(wire.model_ref_from_pb, answer.models))
         except grpc.aio.AioRpcError as error:
-            self.loaded[stage] = None
-            if before is not None:
-                log.warning("service does not answer", stage=stage, code=error.code().name)
+            self._give_up(stage, error)
+
+    def _give_up(self, stage: Stage, error: grpc.aio.AioRpcError) -> None:
+        if self.loaded[stage] is not None:
+            log.warning("service does not answer", stage=stage, code=error.code().name)
+        self.loaded[stage] = None
+        for cancel in self._cancels[stage]:
+            cancel()
+
+    async def _call(
+        self,
+        stage: Stage,
+        rpc: Rpc[RequestT, ResponseT],
+        request: RequestT,
+        decode: Callable[[ResponseT], AnswerT],
+    ) -> AnswerT:
+        """The decoded answer; a service that fails or breaks its contract is one that is not available."""
+        if self.loaded[stage] is None:
+            raise ModelsUnavailableError
+        call = asyncio.ensure_future(rpc(request, timeout=self._stage_timeout))
+        self._cancels[stage].add(call.cancel)
+        try:
+            return decode(await call)
+        except asyncio.CancelledError:
+            # Not this task but the call: the breaker has opened.
+            if call.cancelled() and self.loaded[stage] is None:
+                raise ModelsUnavailableError from None
+            raise
+        except grpc.aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
+                raise NotLoadedError from error
+            log.warning("service call failed", stage=stage, code=error.code().name)
+            # One that is late has much to do, or is frozen: asking it what it has loaded tells which.
+            if error.code() == grpc.StatusCode.UNAVAILABLE:
+                self._give_up(stage, error)
+            raise ModelsUnavailableError from error
+        except wire.WireError as error:
+            log.warning("service breaks its contract", stage=stage, reason=str(error))
+            raise ModelsUnavailableError from error
+        finally:
+            self._cancels[stage].discard(call.cancel)
 
     async def encode(
         self, ref: ModelRef, contexts: Sequence[Context], actions: Sequence[Sequence[Action]]
@@ -137,8 +180,10 @@ class ModelServices:
             contexts=map(wire.context_to_pb, contexts),
             actions=[wire.action_to_pb(action) for row in actions for action in row],
         )
-        return await _answered(
-            self._rpcs.encode(request, timeout=self._stage_timeout),
+        return await self._call(
+            "encoding",
+            self._rpcs.encode,
+            request,
             lambda answer: encoded_from_pb(answer, [len(row) for row in actions]),
         )
 
@@ -149,8 +194,10 @@ class ModelServices:
             embeddings=wire.tensor_to_pb(np.stack([row.embeddings for row in rows])),
             present=wire.tensor_to_pb(np.stack([row.present for row in rows])),
         )
-        return await _answered(
-            self._rpcs.fuse(request, timeout=self._stage_timeout),
+        return await self._call(
+            "fusion",
+            self._rpcs.fuse,
+            request,
             lambda answer: list(rows_of(wire.floats_from_pb(answer.states, 2), len(rows))),
         )
 
@@ -168,9 +215,7 @@ class ModelServices:
             action_embeddings=wire.tensor_to_pb(np.concatenate(embeddings)) if embeddings else None,
             seeds=[row.seed for row in rows],
         )
-        return await _answered(
-            self._rpcs.decide(request, timeout=self._stage_timeout), lambda answer: choices_from_pb(answer, rows)
-        )
+        return await self._call("policy", self._rpcs.decide, request, lambda answer: choices_from_pb(answer, rows))
 
     async def attribute(self, ref: ModelRef, rows: Sequence[Explained]) -> list[dict[str, float] | None]:
         """Share of each modality that was present in the estimate of the chosen action, a row."""
@@ -181,30 +226,16 @@ class ModelServices:
             action_ids=[row.action_id for row in rows],
             action_embeddings=wire.tensor_to_pb(np.stack(embeddings)) if embeddings else None,
         )
-        gradients = await _answered(
-            self._rpcs.attribute_to_state(to_state, timeout=self._stage_timeout), lambda answer: answer.gradients
-        )
+        gradients = await self._call("policy", self._rpcs.attribute_to_state, to_state, lambda answer: answer.gradients)
         to_modalities = fusion_pb2.AttributeRequest(
             model=wire.model_ref_to_pb(ref),
             embeddings=wire.tensor_to_pb(np.stack([row.encoded.embeddings for row in rows])),
             present=wire.tensor_to_pb(np.stack([row.encoded.present for row in rows])),
             gradients=gradients,
         )
-        return await _answered(
-            self._rpcs.attribute_to_modalities(to_modalities, timeout=self._stage_timeout),
+        return await self._call(
+            "fusion",
+            self._rpcs.attribute_to_modalities,
+            to_modalities,
             lambda answer: importance_from_pb(answer, rows),
         )
-
-
-async def _answered(call: Awaitable[ResponseT], decode: Callable[[ResponseT], AnswerT]) -> AnswerT:
-    """The decoded answer; a service that fails or breaks its contract is one that is not available."""
-    try:
-        return decode(await call)
-    except grpc.aio.AioRpcError as error:
-        if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
-            raise NotLoadedError from error
-        log.warning("service call failed", code=error.code().name)
-        raise ModelsUnavailableError from error
-    except wire.WireError as error:
-        log.warning("service breaks its contract", reason=str(error))
-        raise ModelsUnavailableError from error

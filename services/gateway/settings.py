@@ -16,7 +16,12 @@ class GatewaySettings(PlatformSettings):
     )
     refresh_interval: float = Field(default=1.0, gt=0, description="Between two readings of loops, aliases and keys.")
     models_interval: float = Field(default=0.25, gt=0, description="Between two looks at what the services have.")
-    models_timeout: float = Field(default=1.0, gt=0, description="For a service to say what it has loaded.")
+    models_timeout: float = Field(
+        default=1.0,
+        gt=0,
+        description="For a service to say what it has loaded, or it counts as away. Shorter: a frozen one holds "
+        "decisions up for less, and a busy one is taken for frozen more easily.",
+    )
     stage_timeout: float = Field(default=2.0, gt=0, description="For one call of encoding, fusion or policy.")
     first_version_timeout: float = Field(
         default=30.0, ge=0, description="How long creating a loop waits until its first version can decide."

@@ -22,6 +22,8 @@ from shared.evaluation.doubly_robust import (
 TOLERANCE: Final = 0.05
 LEAST_SAMPLE_SIZE: Final = 100.0
 MOST_UNSUPPORTED: Final = 0.05
+# Squared, of the reward's range: two versions that both expect within a hundredth of it are alike.
+NEGLIGIBLE_LOSS: Final = 1e-4
 
 Finding = Literal["passed", "failed", "insufficient_evidence"]
 
@@ -51,7 +53,8 @@ def judge(candidate: VersionScores, champion: VersionScores, rows: Sequence[Held
     logged = _logged(rows, candidate.probabilities.shape[1]).where(drawn)
     finding, figures = _compare(_of(candidate, drawn), _of(champion, drawn), logged)
     figures |= {"held_out": float(len(rows)), "loss": losses[0], "champion_loss": losses[1]}
-    takes_over = finding == "passed" or (finding == "insufficient_evidence" and losses[0] <= losses[1])
+    no_worse = losses[0] <= losses[1] + NEGLIGIBLE_LOSS
+    takes_over = finding == "passed" or (finding == "insufficient_evidence" and no_worse)
     return Verdict(takes_over, finding, figures)
 
 

@@ -18,6 +18,7 @@ from tests.e2e.conftest import Platform, until
 COLOURS = ["red", "green", "blue"]
 ACTIONS = [{"id": "left"}, {"id": "right"}]
 QUICK = {"max_steps": 40}
+EVEN = {"strategy": "epsilon_greedy", "epsilon": 1.0, "seed": 1}
 # Too few for a report of the loop, which the next run would wait for.
 VISITS = 45
 # Of a colour and an action.
@@ -33,7 +34,7 @@ def put(http: httpx.Client, loop_id: str, **settings: object) -> None:
     body = {
         "modalities": {"user": {"kind": "tabular"}, "words": {"kind": "text"}},
         "actions": ACTIONS,
-        "exploration": {"strategy": "epsilon_greedy", "epsilon": 1.0, "seed": 1},
+        "exploration": EVEN,
         "learning": QUICK,
     }
     http.put(f"/v1/loops/{loop_id}", json=body | settings, timeout=60).raise_for_status()
@@ -285,8 +286,7 @@ def test_the_baseline_is_given_while_the_best_action_is_too_uncertain(http: http
 def test_reward_guided_learns_the_distribution_itself(http: httpx.Client) -> None:
     """Its softmax is what is drawn from, with the floor, whatever exploration would have made of the scores."""
     learning = {"objective": "reward_guided", "learning_rate": 5e-3, "max_steps": 150}
-    exploration = {"strategy": "epsilon_greedy", "epsilon": 1.0, "floor": 0.02, "seed": 1}
-    put(http, "guided", learning=learning, exploration=exploration)
+    put(http, "guided", learning=learning, exploration=EVEN | {"floor": 0.02})
     visit(http, "guided", 200)
     made = fine_tuned(http, "guided")
     assert made["settings"]["learning"]["objective"] == "reward_guided"

@@ -29,7 +29,9 @@ def test_a_signal_stops_everything(platform: Platform, number: signal.Signals, t
 def test_an_interrupt_of_make_alone_stops_what_its_recipe_runs(tmp_path: Path) -> None:
     makefile = tmp_path / "Makefile"
     makefile.write_text(f"up:\n\t@exec {sys.executable} -m services up\n")
-    made = Platform(tmp_path / "state", command=("make", "--silent", "--file", str(makefile), "up"))
+    # A shell that starts its children in the background has them ignore the interrupt.
+    make = ("env", "--default-signal=INT", "make", "--silent", "--file", str(makefile), "up")
+    made = Platform(tmp_path / "state", make)
     try:
         made.start()
         running = made.processes()

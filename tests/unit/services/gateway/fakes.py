@@ -1,5 +1,6 @@
 """What stands outside the gateway, as its tests have it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +93,9 @@ class FakeModels:
     def __init__(self) -> None:
         self.loaded: dict[Stage, set[ModelRef]] = {stage: set() for stage in STAGES}
         self.failing: dict[Stage, grpc.StatusCode] = {}
+        # Calls to these are never answered; being asked what they have, they let the deadline pass.
+        self.frozen: set[Stage] = set()
+        self.calls: list[Stage] = []
         self.unloaded: set[ModelRef] = set()
         self.refused: dict[str, str] = {}
         self.not_finite = False
@@ -118,6 +122,8 @@ class FakeModels:
     def _lists(self, stage: Stage) -> Callable[..., Awaitable[serving_pb2.ListModelsResponse]]:
         async def list_models(_: serving_pb2.ListModelsRequest, **deadline: float) -> serving_pb2.ListModelsResponse:
             assert deadline["timeout"] > 0
+            if stage in self.frozen:
+                raise error(grpc.StatusCode.DEADLINE_EXCEEDED)
             if stage in self.failing:
                 raise error(self.failing[stage])
             return serving_pb2.ListModelsResponse(models=map(wire.model_ref_to_pb, self.loaded[stage]))
@@ -129,6 +135,9 @@ class FakeModels:
     ) -> Callable[..., Awaitable[ResponseT]]:
         async def call(request: RequestT, **deadline: float) -> ResponseT:
             assert deadline["timeout"] > 0
+            self.calls.append(stage)
+            if stage in self.frozen:
+                await asyncio.Event().wait()
             ref = wire.model_ref_from_pb(request.model)  # type: ignore[attr-defined] # all three requests have it
             if stage in self.failing:
                 raise error(self.failing[stage])

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import text
 
+from services.gateway.model_services import Stage
 from shared.db.engine import write_session
 from shared.db.tables import DecisionRow
 from shared.domain import INLINE_BYTES, Decision, Media, ModelRef
@@ -261,6 +262,40 @@ class TestModelServices:
         decision = (await http.post(URL, json={"context": {"title": "x"}})).raise_for_status().json()
         assert decision["fallback_reason"] == "model_unavailable"
         assert decision["probability"] == pytest.approx(1 / 3)
+
+    @pytest.mark.parametrize("stage", ["encoding", "fusion", "policy"])
+    async def test_a_frozen_service_is_waited_for_only_until_it_shows(
+        self, gateway: Gateway, http: httpx.AsyncClient, stage: Stage
+    ) -> None:
+        await gateway.publish("shoes", 1)
+        gateway.models.frozen.add(stage)
+        asked = [asyncio.create_task(http.post(URL, json={"context": {"title": "x"}})) for _ in range(3)]
+        while stage not in gateway.models.calls:
+            await asyncio.sleep(0)
+        await gateway.catch_up()
+        answers = [answer.raise_for_status().json() for answer in await asyncio.gather(*asked)]
+        assert [answer["fallback_reason"] for answer in answers] == ["model_unavailable"] * 3
+
+    async def test_a_service_that_went_is_not_called_until_it_is_back(
+        self, gateway: Gateway, http: httpx.AsyncClient
+    ) -> None:
+        await gateway.publish("shoes", 1)
+        gateway.models.failing["policy"] = grpc.StatusCode.UNAVAILABLE
+        await http.post(URL, json={})
+        called = len(gateway.models.calls)
+        assert gateway.models.calls.count("policy") == 1
+        assert (await http.post(URL, json={})).json()["fallback_reason"] == "model_unavailable"
+        assert len(gateway.models.calls) == called
+        gateway.models.failing.clear()
+        await gateway.catch_up()
+        assert await versions(http) == ["1"]
+
+    async def test_a_service_that_is_late_is_called_again(self, gateway: Gateway, http: httpx.AsyncClient) -> None:
+        await gateway.publish("shoes", 1)
+        gateway.models.failing["encoding"] = grpc.StatusCode.DEADLINE_EXCEEDED
+        assert (await http.post(URL, json={})).json()["fallback_reason"] == "model_unavailable"
+        gateway.models.failing.clear()
+        assert await versions(http) == ["1"]
 
     async def test_the_baseline_is_given_while_the_services_are_away(
         self, gateway: Gateway, http: httpx.AsyncClient
