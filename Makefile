@@ -69,8 +69,8 @@ services-stop: install ## End the servers of `make services`, and no others
 images: ## Build the images rewardloop:slim and rewardloop:torch by docker or buildah (BASE_IMAGE=debootstrap: from Debian's packages)
 	@deploy/images/build.sh
 
-bench-episodes: install-dev ## FrozenLake and CliffWalking from a random policy's log
-	$(BIN)/python -m benchmarks.episodes
+bench-episodes: install-dev ## FrozenLake and CliffWalking from a random policy's log (ARGS=cliffwalking does one)
+	$(BIN)/python -m benchmarks.episodes $(ARGS)
 
 bench-encoders: install-dev ## Emoji by their names and as pictures, with and without a pretrained encoder
 	$(BIN)/python -m benchmarks.encoders $(ARGS)

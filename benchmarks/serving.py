@@ -30,6 +30,7 @@ def served_platform(home: Path, **more: str) -> Iterator[tuple[str, str, subproc
 
 
 def free_ports(count: int) -> list[int]:
+    """So many that nobody listens on at the moment."""
     with ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:

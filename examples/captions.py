@@ -117,6 +117,7 @@ def one_visit(http: httpx.Client, picture: Picture) -> None:
 
 
 def context_of(picture: Picture) -> dict[str, object]:
+    """As a decision's request holds it."""
     return {"picture": {"data": base64.b64encode(picture.png).decode(), "content_type": "image/png"}}
 
 
