@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds rewardloop:slim and rewardloop:torch (`make images`; TARGETS=slim builds one), by docker, or by buildah where there is none.
 # BASE_IMAGE names another base; BASE_IMAGE=debootstrap makes one from Debian's packages, for machines without an image registry.
+# CA_FILE names certificates to trust while it builds, where a proxy signs for others.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 targets=${TARGETS:-slim torch}
@@ -32,6 +33,6 @@ if [ "$base" = debootstrap ]; then
 fi
 
 for target in $targets; do
-    "${build[@]}" ${base:+--build-arg "BASE_IMAGE=$base"} ${TORCH:+--build-arg "TORCH=$TORCH"} \
+    "${build[@]}" ${CA_FILE:+--secret "id=ca,src=$CA_FILE"} ${base:+--build-arg "BASE_IMAGE=$base"} ${TORCH:+--build-arg "TORCH=$TORCH"} \
         --file deploy/images/Dockerfile --target "$target" --tag "rewardloop:$target" .
 done
