@@ -18,7 +18,7 @@ from pydantic import Field
 from rich.console import Console
 
 from services.supervisor import Program, Supervisor
-from shared.db.engine import open_engine, upgrade
+from shared.db.engine import UnusableDatabaseError, open_upgraded
 from shared.settings import PlatformSettings
 
 MAKE_NAMES: Final = ("make", "gmake")
@@ -47,7 +47,10 @@ def up() -> None:
             (settings.dashboard_port, "REWARDLOOP_DASHBOARD_PORT"),
         ):
             _refuse_taken_port(port, variable)
-        upgrade(open_engine(settings.database))
+        try:
+            open_upgraded(settings.database).dispose()
+        except UnusableDatabaseError as error:
+            _give_up(str(error))
         supervisor = Supervisor(_programs(), _environment(settings, Path(sockets)), home / "logs", console.print)
         asyncio.run(_run(supervisor, settings))
 

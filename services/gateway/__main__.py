@@ -15,7 +15,7 @@ from services.gateway.model_services import Rpcs, Stage
 from services.gateway.parts import Ports, assemble
 from services.gateway.settings import GatewaySettings
 from shared.clocks import wall
-from shared.db.engine import open_engine, upgrade
+from shared.db.engine import UnusableDatabaseError, open_upgraded
 from shared.domain import Clock
 from shared.eventlog.local import LocalEventLog
 from shared.grpc import open_channel
@@ -38,8 +38,10 @@ def main() -> None:
 
 
 async def serve(settings: GatewaySettings, clock: Clock) -> None:
-    engine = open_engine(settings.database)
-    upgrade(engine)
+    try:
+        engine = open_upgraded(settings.database)
+    except UnusableDatabaseError as error:
+        sys.exit(str(error))
     ensure_bootstrap_key(engine, settings, clock)
     addresses: dict[Stage, str] = {
         "encoding": settings.encoding_address,
