@@ -35,12 +35,14 @@ def shared_platform(
 ) -> Iterator[Platform]:
     variables = {server.variable: server.address for server in servers}
     platform = Platform(tmp_path_factory.mktemp("platform") / "state", variables=variables)
-    platform.start()
-    with platform.client() as http:
-        product.put_loop(http, LOOP)
-        until(lambda: "champion" in http.get(f"/v1/loops/{LOOP}").json()["aliases"], "version 1 is made", 120)
-    yield platform
-    platform.stop()
+    try:
+        platform.start()
+        with platform.client() as http:
+            product.put_loop(http, LOOP)
+            until(lambda: "champion" in http.get(f"/v1/loops/{LOOP}").json()["aliases"], "version 1 is made", 120)
+        yield platform
+    finally:
+        platform.stop()
 
 
 def visit(http: httpx.Client, count: int, seed: int) -> None:
