@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NoReturn
 
 import httpx
 import typer
@@ -18,7 +18,7 @@ from pydantic import Field
 from rich.console import Console
 
 from services.supervisor import Program, Supervisor
-from shared.db.engine import open_engine, upgrade
+from shared.db.engine import UnusableDatabaseError, open_upgraded
 from shared.eventlog import EventLogError
 from shared.settings import PlatformSettings
 
@@ -48,7 +48,10 @@ def up() -> None:
             (settings.dashboard_port, "REWARDLOOP_DASHBOARD_PORT"),
         ):
             _refuse_taken_port(port, variable)
-        upgrade(open_engine(settings.database))
+        try:
+            open_upgraded(settings.database).dispose()
+        except UnusableDatabaseError as error:
+            _give_up(str(error))
         supervisor = Supervisor(_programs(), _environment(settings, Path(sockets)), home / "logs", console.print)
         asyncio.run(_run(supervisor, settings))
 
@@ -58,9 +61,12 @@ def init() -> None:
     """Brings the database to this version's schema, and makes the topics where the log is Kafka; once more is safe."""
     settings = EmbeddedSettings()
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = open_engine(settings.database)
-    upgrade(engine)
+    try:
+        engine = open_upgraded(settings.database)
+    except UnusableDatabaseError as error:
+        _give_up(str(error))
     console.print("the database", engine.url.render_as_string(), "has this version's schema")
+    engine.dispose()
     if settings.kafka_servers is None:
         console.print("the event log is local, below", str(settings.log_folder), "and makes its topics by itself")
         return
@@ -221,7 +227,7 @@ def _refuse_taken_port(port: int, variable: str) -> None:
             _give_up(f"port {port} on 127.0.0.1 is taken: stop what listens there, or set {variable}")
 
 
-def _give_up(reason: str) -> None:
+def _give_up(reason: str) -> NoReturn:
     console.print(f"rewardloop cannot start: {reason}")
     raise typer.Exit(1)
 

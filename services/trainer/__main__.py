@@ -5,6 +5,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from types import FrameType
 from typing import Final, NoReturn
 
 from billiard import active_children  # type: ignore[import-untyped] # it has no stubs
@@ -47,16 +49,22 @@ def stop(*_: object) -> NoReturn:
 def run_beat(settings: TrainerSettings) -> int:
     """Has due runs looked for, tick after tick, until SIGTERM or SIGINT."""
     app = build_app(settings)
-    for number in STOPS:
-        # Not by its stop(): on Redis it may be waiting for another beat to end.
-        signal.signal(number, lambda *_: sys.exit(0))
     if settings.broker_url is None:
-        beat.Service(app, scheduler_cls=beat.Scheduler).start()
+        service = beat.Service(app, scheduler_cls=beat.Scheduler)
+        _at_the_end(lambda *_: service.stop())
+        service.start()
     else:
         from services.trainer.beat import tick_on_redis
 
+        # Not by a service's stop(): it may be waiting for another beat to end.
+        _at_the_end(lambda *_: sys.exit(0))
         tick_on_redis(app, time.sleep)
     return 0
+
+
+def _at_the_end(act: Callable[[int, FrameType | None], None]) -> None:
+    for number in STOPS:
+        signal.signal(number, act)
 
 
 def main() -> None:

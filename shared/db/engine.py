@@ -7,8 +7,10 @@ from typing import Final
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, func, select
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -19,6 +21,10 @@ CONNECT_SECONDS: Final = 5
 SESSION_OPTIONS: Final = "-c idle_in_transaction_session_timeout=10000"
 # Of the lock by which processes that start together migrate one after the other; any number will do.
 MIGRATION_LOCK: Final = 7_367_914_502
+
+
+class UnusableDatabaseError(RuntimeError):
+    """The text says which database, what was seen and what to do."""
 
 
 def open_engine(url: str) -> Engine:
@@ -68,6 +74,37 @@ def upgrade(engine: Engine) -> None:
             connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def open_upgraded(url: str) -> Engine:
+    """An engine on a database with the newest schema.
+
+    Raises:
+        UnusableDatabaseError: the URL is none, or the database does not answer, or is not one that this release knows.
+    """
+    try:
+        engine = open_engine(url)
+        upgrade(engine)
+    except (ArgumentError, ModuleNotFoundError) as error:
+        advice = (
+            "set REWARDLOOP_DATABASE_URL as in postgresql+psycopg://user:password@host/name, with psycopg installed"
+        )
+        raise UnusableDatabaseError(f"the database's URL is of no use ({_first_line(error)}): {advice}") from error
+    except OperationalError as error:
+        advice = "start it, or set REWARDLOOP_DATABASE_URL"
+        raise UnusableDatabaseError(f"{_shown(url)} does not answer ({_first_line(error.orig)}): {advice}") from error
+    except CommandError as error:
+        advice = "run the release that wrote it, or a newer one"
+        raise UnusableDatabaseError(f"{_shown(url)} has an unknown schema ({_first_line(error)}): {advice}") from error
+    return engine
+
+
+def _shown(url: str) -> str:
+    return "the database " + make_url(url).render_as_string(hide_password=True)
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _set_pragmas(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

@@ -183,6 +183,7 @@ def test_a_frozen_joiner_finds_itself_fenced_off_when_it_wakes(feeding: Feeding)
     assert heir.poll() is None
 
 
+@pytest.mark.parametrize("feeding", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
 def test_the_joiner_stops_between_transactions(feeding: Feeding, signal_number: signal.Signals) -> None:
     process = feeding.start()
@@ -196,6 +197,7 @@ def test_the_joiner_stops_between_transactions(feeding: Feeding, signal_number: 
     feeding.assert_exactly_once()
 
 
+@pytest.mark.parametrize("feeding", ["sqlite"], indirect=True)
 def test_the_joiner_ends_with_its_supervisor(feeding: Feeding) -> None:
     ours, theirs = os.pipe()
     process = subprocess.Popen(
