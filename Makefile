@@ -11,7 +11,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 TORCH ?= -r requirements/torch.lock --require-hashes --no-deps
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install-dev up demo demo-captions test test-full check format proto lock browser services services-install services-stop bench bench-learning bench-episodes clean
+.PHONY: help install install-dev up demo demo-captions test test-full check format proto lock browser up-production services services-install services-stop bench bench-learning bench-episodes clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -57,6 +57,9 @@ lock: $(VENV)/bin/uv ## Resolve the lock files again (ARGS=--upgrade takes newer
 browser: ## Install the Chromium that the dashboard's tests drive (Debian's package; elsewhere bring your own)
 	@command -v chromium google-chrome chrome >/dev/null || { apt-get update -qq && apt-get install -yqq --no-install-recommends chromium; } >/dev/null
 
+up-production: $(VENV)/installed-production services ## Run the platform on the servers of `make services`
+	@set -a && . var/services/services.env && $(BIN)/rewardloop init && exec $(BIN)/rewardloop up
+
 services: install ## Run Kafka, PostgreSQL and Redis as processes of this machine, state and addresses in ./var/services
 	@$(BIN)/python -m deploy.local start
 
@@ -89,6 +92,10 @@ $(VENV)/installed: $(BIN)/uv requirements/torch.lock requirements/embedded.lock 
 	$(UV) $(TORCH)
 	$(UV) --require-hashes --no-deps -r requirements/embedded.lock
 	$(UV) --no-deps --editable .
+	@touch $@
+
+$(VENV)/installed-production: $(VENV)/installed requirements/production.lock
+	$(UV) --require-hashes --no-deps -r requirements/production.lock
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed requirements/dev.lock

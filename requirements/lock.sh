@@ -10,7 +10,7 @@ apart=()
 for package in $(sed -n 's/^\(torch\|triton\|nvidia[a-z0-9-]*\|cuda[a-z0-9-]*\)==.*/\1/p' requirements/torch.lock | sort -u); do
     apart+=(--no-emit-package "$package")
 done
-for extra in embedded dev; do
+for extra in embedded production dev; do
     "${compile[@]}" "$@" "${apart[@]}" -c requirements/torch.lock pyproject.toml --extra "$extra" -o "requirements/$extra.lock"
     # what the constraint repeats of torch's own dependencies is already in torch.lock, at the same version
 done

@@ -18,7 +18,7 @@ from pydantic import Field
 from rich.console import Console
 
 from services.supervisor import Program, Supervisor
-from shared.db.engine import open_engine, upgrade
+from shared.db.engine import UnusableDatabaseError, open_upgraded
 from shared.eventlog import EventLogError
 from shared.settings import PlatformSettings
 
@@ -48,7 +48,10 @@ def up() -> None:
             (settings.dashboard_port, "REWARDLOOP_DASHBOARD_PORT"),
         ):
             _refuse_taken_port(port, variable)
-        upgrade(open_engine(settings.database))
+        try:
+            open_upgraded(settings.database).dispose()
+        except UnusableDatabaseError as error:
+            _give_up(str(error))
         supervisor = Supervisor(_programs(), _environment(settings, Path(sockets)), home / "logs", console.print)
         asyncio.run(_run(supervisor, settings))
 
@@ -58,8 +61,10 @@ def init() -> None:
     """Brings the database to this version's schema, and makes the topics where the log is Kafka; once more is safe."""
     settings = EmbeddedSettings()
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = open_engine(settings.database)
-    upgrade(engine)
+    try:
+        engine = open_upgraded(settings.database)
+    except UnusableDatabaseError as error:
+        _give_up(str(error))
     console.print("the database", engine.url.render_as_string(), "has this version's schema")
     if settings.kafka_servers is None:
         console.print("the event log is local, below", str(settings.log_folder), "and makes its topics by itself")

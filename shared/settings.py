@@ -15,6 +15,15 @@ class PlatformSettings(KafkaSettings):
 
     home: Path = Field(default=Path("var"), description="Folder of all state in the embedded profile.")
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite below `home`.")
+    broker_url: str | None = Field(
+        default=None,
+        pattern="^rediss?://",
+        description="URL of the Redis that Celery's messages go through; default: files below `home`.",
+    )
+    results_url: str | None = Field(
+        default=None,
+        description="Celery's result backend; default: `broker_url` where there is one, else SQLite below `home`.",
+    )
     encoding_address: str = Field(default="unix:var/run/encoding.sock", description="gRPC target of encoding.")
     fusion_address: str = Field(default="unix:var/run/fusion.sock", description="gRPC target of fusion.")
     policy_address: str = Field(default="unix:var/run/policy.sock", description="gRPC target of policy.")
@@ -41,6 +50,6 @@ class PlatformSettings(KafkaSettings):
         return self.home / "broker"
 
     @property
-    def results_url(self) -> str:
-        """Celery's result backend: a database of its own."""
-        return f"db+sqlite:///{self.home.resolve() / 'celery-results.db'}"
+    def results(self) -> str:
+        """Celery's result backend: never the application's database."""
+        return self.results_url or self.broker_url or f"db+sqlite:///{self.home.resolve() / 'celery-results.db'}"

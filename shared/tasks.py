@@ -19,6 +19,9 @@ QUEUE: Final = "training"
 # How often beat has due runs looked for; a tick that no worker took until the next one is dropped.
 TICK_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.1
+REDIS_SECONDS: Final = 1.0
+# Of several beats one ticks; another takes its place when it was silent for so long.
+BEAT_LOCK_SECONDS: Final = 10
 
 
 class _Channel(filesystem.Channel):
@@ -38,23 +41,13 @@ class Transport(filesystem.Transport):
 
 
 def celery_app(settings: PlatformSettings) -> Celery:
-    """The application by which tasks are sent and, in the trainer, run; makes the broker's folders."""
-    messages, control = settings.broker_folder / "messages", settings.broker_folder / "control"
-    for folder in (messages, control):
-        folder.mkdir(parents=True, exist_ok=True)
-    _bind_queue(control)
+    """The application by which tasks are sent and, in the trainer, run; its broker is Redis or a folder.
+
+    It has no result backend: who sends a task would wait for that too.
+    """
     app = Celery("rewardloop", set_as_current=False)
     app.conf.update(
-        broker_url="filesystem://localhost/",
-        broker_transport=f"{Transport.__module__}:{Transport.__name__}",
-        broker_transport_options={
-            "data_folder_in": str(messages),
-            "data_folder_out": str(messages),
-            "control_folder": str(control),
-            "polling_interval": POLL_SECONDS,
-        },
         broker_connection_retry_on_startup=True,
-        result_backend=settings.results_url,
         task_default_queue=QUEUE,
         task_serializer="json",
         result_serializer="json",
@@ -64,7 +57,6 @@ def celery_app(settings: PlatformSettings) -> Celery:
         worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        beat_scheduler="celery.beat:Scheduler",
         beat_schedule={
             "schedule_training": {
                 "task": SCHEDULE,
@@ -72,8 +64,48 @@ def celery_app(settings: PlatformSettings) -> Celery:
                 "options": {"expires": TICK_SECONDS, "ignore_result": True},
             }
         },
+        **(_folder(settings.broker_folder) if settings.broker_url is None else _redis(settings.broker_url)),
     )
     return app
+
+
+def _folder(folder: Path) -> dict[str, object]:
+    """A broker of files, whose folders are made."""
+    messages, control = folder / "messages", folder / "control"
+    for made in (messages, control):
+        made.mkdir(parents=True, exist_ok=True)
+    _bind_queue(control)
+    return {
+        "broker_url": "filesystem://localhost/",
+        "broker_transport": f"{Transport.__module__}:{Transport.__name__}",
+        "broker_transport_options": {
+            "data_folder_in": str(messages),
+            "data_folder_out": str(messages),
+            "control_folder": str(control),
+            "polling_interval": POLL_SECONDS,
+        },
+    }
+
+
+def _redis(url: str) -> dict[str, object]:
+    """A Redis that may be away, or frozen, at any time: whoever sends a hint waits for it a moment only."""
+    sockets = {
+        "socket_timeout": REDIS_SECONDS,
+        "socket_connect_timeout": REDIS_SECONDS,
+        "socket_keepalive": True,
+    }
+    return {
+        "broker_url": url,
+        "broker_connection_timeout": REDIS_SECONDS,
+        # The worker goes on looking for it.
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {**sockets, "max_retries": 1, "interval_start": 0, "interval_step": POLL_SECONDS},
+        "task_publish_retry": False,
+        "beat_max_loop_interval": TICK_SECONDS,
+        "redbeat_redis_url": url,
+        "redbeat_redis_options": sockets,
+        "redbeat_lock_timeout": BEAT_LOCK_SECONDS,
+    }
 
 
 def _bind_queue(control: Path) -> None:
@@ -86,7 +118,7 @@ def _bind_queue(control: Path) -> None:
 
 
 def enqueue_run(app: Celery, run: RunRef) -> None:
-    """Hints to a worker that a run's row waits; call it after the row is committed.
+    """Hints to a worker that a run's row waits; call it after the row is committed. It blocks for seconds at most.
 
     Raises:
         kombu.exceptions.OperationalError: the broker is away; beat sends the hint again by itself.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from sqlalchemy import Engine
 from uuid_utils import uuid7
 
 from deploy.local.home import running
@@ -15,6 +16,7 @@ from deploy.local.kafka import KafkaServer
 from deploy.local.postgresql import PostgresqlServer
 from deploy.local.redis import RedisServer
 from deploy.local.server import LocalServer, ServerError
+from tests.databases import open_empty
 
 # Where this run of the tests starts servers: told to its workers, which inherit the environment.
 SERVICES_FOLDER = "REWARDLOOP_TEST_SERVICES"
@@ -77,10 +79,44 @@ def postgresql_url(postgresql: PostgresqlServer) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def worker_database(postgresql: PostgresqlServer) -> Iterator[str]:
+    """SQLAlchemy's URL of a PostgreSQL database that this worker's tests use one after the other."""
+    name = f"test_{uuid7().hex}"
+    yield postgresql.create_database(name)
+    postgresql.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """SQLAlchemy's URL of a database of either kind: the test runs on both. `open_empty` opens it."""
+    if request.param == "sqlite":
+        return "sqlite://"
+    url: str = request.getfixturevalue("worker_database")
+    return url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """A database of either kind with the platform's tables, empty."""
+    engine = open_empty(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
 def redis_url() -> str:
     """A real Redis, at a database that this worker has for itself; it may hold what the test before left."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     return serving(RedisServer).address.removesuffix("/0") + f"/{int(worker) % 15 + 1}"
+
+
+@pytest.fixture
+def redis(redis_url: str, tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, to kill and freeze."""
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -62,8 +62,8 @@ class Restater:
 
 
 def _restate(session: Session, loop: LoopKey, cache: SettingsCache) -> None:
+    row = read_restatement(session, loop)
     settings = cache.read(session, [loop]).get(loop)
-    row = None if settings is None else read_restatement(session, loop)
     if settings is None or row is None:
         return
     batch = read_restatable(session, row, BATCH, reads_decision(settings.reward))

@@ -16,7 +16,7 @@ from services.gateway.parts import Ports, assemble
 from services.gateway.settings import GatewaySettings
 from services.gateway.spooling import SpooledLog
 from shared.clocks import wall
-from shared.db.engine import open_engine, upgrade
+from shared.db.engine import UnusableDatabaseError, open_upgraded
 from shared.domain import Clock
 from shared.eventlog import EventLogError
 from shared.eventlog.opening import open_event_log
@@ -41,8 +41,10 @@ def main() -> None:
 
 
 async def serve(settings: GatewaySettings, clock: Clock) -> None:
-    engine = open_engine(settings.database)
-    upgrade(engine)
+    try:
+        engine = open_upgraded(settings.database)
+    except UnusableDatabaseError as error:
+        sys.exit(str(error))
     ensure_bootstrap_key(engine, settings, clock)
     addresses: dict[Stage, str] = {
         "encoding": settings.encoding_address,

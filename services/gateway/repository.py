@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
 from shared import wire
-from shared.db.loops import loop_from_row
+from shared.db.dialects import insert_on_conflict, put_row
+from shared.db.loops import lock_loop, loop_from_row, seize_loop
 from shared.db.tables import (
     ApiKeyRow,
     AuditRow,
@@ -55,10 +56,11 @@ def save_loop(session: Session, tenant: str, loop_id: str, settings: LoopSetting
 
     Where the reward is defined anew the joiner is asked to restate what is joined already.
     """
-    row = session.get(LoopRow, (tenant, loop_id))
-    if row is None:
-        row = LoopRow(tenant=tenant, loop_id=loop_id, settings={}, settings_revision=0, created_at=now)
-        session.add(row)
+    new = {"tenant": tenant, "loop_id": loop_id, "settings": {}, "settings_revision": 0, "created_at": now}
+    insert = insert_on_conflict(session, LoopRow).values(**new, last_sequence=0, published_sequence=0)
+    session.execute(insert.on_conflict_do_nothing())
+    lock_loop(session, tenant, loop_id)
+    row = session.get_one(LoopRow, (tenant, loop_id))
     created = row.settings_revision == 0
     before = None if created else LoopSettings.model_validate(row.settings)
     if before != settings:
@@ -67,36 +69,41 @@ def save_loop(session: Session, tenant: str, loop_id: str, settings: LoopSetting
     session.flush()
     if before is not None and not same_rewards(before, settings):
         # Begins anew where one is under way.
-        session.merge(
-            RestatementRow(
-                tenant=tenant,
-                loop_id=loop_id,
-                settings_revision=row.settings_revision,
-                done_sequence=0,
-                until_sequence=None,
-            )
+        put_row(
+            session,
+            RestatementRow,
+            {
+                "tenant": tenant,
+                "loop_id": loop_id,
+                "settings_revision": row.settings_revision,
+                "done_sequence": 0,
+                "until_sequence": None,
+            },
         )
     return loop_from_row(row), created
 
 
 def delete_loop(session: Session, tenant: str, loop_id: str) -> None:
     """Removes the loop and all that belongs to it: a loop of the same name later starts afresh."""
+    seize_loop(session, tenant, loop_id)
     for table in OF_A_LOOP:
         session.execute(delete(table).where(table.c.tenant == tenant, table.c.loop_id == loop_id))
     # How far its versions were fed: a loop of the same name numbers its versions from 1 again.
     session.execute(delete(ConsumerOffsetRow).where(ConsumerOffsetRow.topic == f"{tenant}/{loop_id}"))
 
 
-def read_keys(session: Session) -> list[ApiKey]:
-    """Every key of every tenant, revoked ones too, in order of creation."""
-    return [_key(row) for row in session.scalars(select(ApiKeyRow).order_by(ApiKeyRow.key_id))]
+def read_keys(session: Session, *, lock: bool = False) -> list[ApiKey]:
+    """Every key of every tenant, revoked ones too, in order of creation; `lock` lets nobody else revoke one."""
+    query = select(ApiKeyRow).order_by(ApiKeyRow.key_id)
+    return [_key(row) for row in session.scalars(query.with_for_update() if lock else query)]
 
 
 def add_key(session: Session, tenant: str, role: Role, sha256: bytes, now: int) -> ApiKey:
-    row = ApiKeyRow(tenant=tenant, key_id=str(uuid7()), sha256=sha256, role=role, created_at=now)
-    session.add(row)
-    session.flush()
-    return _key(row)
+    """The new key, or the one that is there already: gateways that start together bring the same first one."""
+    insert = insert_on_conflict(session, ApiKeyRow)
+    row = {"tenant": tenant, "key_id": str(uuid7()), "sha256": sha256, "role": role, "created_at": now}
+    session.execute(insert.values(**row, revoked_at=None).on_conflict_do_nothing())
+    return _key(session.scalars(select(ApiKeyRow).where(ApiKeyRow.sha256 == sha256)).one())
 
 
 def revoke_key(session: Session, tenant: str, key_id: str, now: int) -> None:
@@ -107,7 +114,8 @@ def revoke_key(session: Session, tenant: str, key_id: str, now: int) -> None:
 
 def add_media(session: Session, tenant: str, sha256: str, content_type: str, size: int, now: int) -> None:
     """Remembers bytes that the tenant has stored; storing them again changes their content type."""
-    session.merge(MediaRow(tenant=tenant, sha256=sha256, content_type=content_type, size=size, created_at=now))
+    row = {"tenant": tenant, "sha256": sha256, "content_type": content_type, "size": size, "created_at": now}
+    put_row(session, MediaRow, row)
 
 
 def read_media_type(session: Session, tenant: str, sha256: str) -> str | None:

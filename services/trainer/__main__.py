@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from typing import Final, NoReturn
 
 from billiard import active_children  # type: ignore[import-untyped] # it has no stubs
@@ -45,10 +46,16 @@ def stop(*_: object) -> NoReturn:
 
 def run_beat(settings: TrainerSettings) -> int:
     """Has due runs looked for, tick after tick, until SIGTERM or SIGINT."""
-    service = beat.Service(build_app(settings), scheduler_cls=beat.Scheduler)
+    app = build_app(settings)
     for number in STOPS:
-        signal.signal(number, lambda *_: service.stop())
-    service.start()
+        # Not by its stop(): on Redis it may be waiting for another beat to end.
+        signal.signal(number, lambda *_: sys.exit(0))
+    if settings.broker_url is None:
+        beat.Service(app, scheduler_cls=beat.Scheduler).start()
+    else:
+        from services.trainer.beat import tick_on_redis
+
+        tick_on_redis(app, time.sleep)
     return 0
 
 

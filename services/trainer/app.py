@@ -14,13 +14,15 @@ from services.trainer.settings import TrainerSettings
 from shared.db.engine import read_session, write_session
 from shared.db.reports import loops_to_report
 from shared.domain import RunRef
-from shared.tasks import REPORT, RUN_TRAINING, SCHEDULE, SCHEDULE_REPORTS, celery_app, enqueue_run
+from shared.tasks import REDIS_SECONDS, REPORT, RUN_TRAINING, SCHEDULE, SCHEDULE_REPORTS, celery_app, enqueue_run
 
 if TYPE_CHECKING:
     from services.trainer.child import Child
 
 # Importing torch takes seconds, on a busy machine many.
 START_SECONDS: Final = 120.0
+# Nobody reads results but a person who looks for what went wrong.
+RESULT_SECONDS: Final = 3600
 # So many since its last report put a loop's report out of date.
 NEW_EXPERIENCES: Final = 50
 
@@ -29,7 +31,13 @@ def build_app(settings: TrainerSettings) -> Celery:
     """The application with its tasks, for a worker and for beat."""
     app = celery_app(settings)
     app.conf.worker_proc_alive_timeout = START_SECONDS
-
+    app.conf.update(
+        result_backend=settings.results,
+        result_expires=RESULT_SECONDS,
+        redis_socket_timeout=REDIS_SECONDS,
+        redis_socket_connect_timeout=REDIS_SECONDS,
+        result_backend_transport_options={"retry_policy": {"max_retries": 1}},
+    )
     app.conf.beat_schedule["schedule_reports"] = {
         "task": SCHEDULE_REPORTS,
         "schedule": settings.report_seconds,

@@ -15,7 +15,7 @@ from services.trainer.experiences import PreparedExperience, Replay
 from services.trainer.importance import Measured, importance_of, measure
 from services.trainer.networks import Networks
 from shared.db.engine import read_session, write_session
-from shared.db.loops import read_loop
+from shared.db.loops import keep_loop, read_loop
 from shared.db.reports import StoredReport, add_report, read_newest_report
 from shared.domain import Clock, Decision
 from shared.loop_report import Fairness, LoopReport, ModalityCorrelation
@@ -70,7 +70,7 @@ class Reporter:
         stored = StoredReport(tenant, loop_id, *covered, self.clock(), report)
         with write_session(self.engine) as session:
             # The loop may have been deleted meanwhile.
-            if read_loop(session, tenant, loop_id) is not None:
+            if keep_loop(session, tenant, loop_id):
                 add_report(session, stored)
         log.info("loop_reported", loop_id=loop_id, version=champion.version, sequence=stored.sequence)
         return stored

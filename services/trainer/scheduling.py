@@ -5,9 +5,9 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from services.trainer.repository import LearningRecord, read_learning_record
-from shared.db.loops import read_loops
+from shared.db.loops import lock_loop, read_loops
 from shared.domain import RunRef
-from shared.loop_settings import LearningSettings
+from shared.loop_settings import LearningSettings, Loop
 from shared.registry.training_runs import request_run, runs_to_enqueue
 
 
@@ -17,9 +17,14 @@ def schedule(session: Session, now: int) -> list[RunRef]:
     due = [
         request_run(session, loop.tenant, loop.loop_id, "fine_tune", {}, now).ref
         for loop in read_loops(session)
-        if is_due(read_learning_record(session, loop.tenant, loop.loop_id), loop.settings.learning, now)
+        # Asked again under the lock: another worker may have requested it meanwhile.
+        if _is_due(session, loop, now) and lock_loop(session, loop.tenant, loop.loop_id) and _is_due(session, loop, now)
     ]
     return lost + due
+
+
+def _is_due(session: Session, loop: Loop, now: int) -> bool:
+    return is_due(read_learning_record(session, loop.tenant, loop.loop_id), loop.settings.learning, now)
 
 
 def is_due(record: LearningRecord, learning: LearningSettings, now: int) -> bool:

@@ -1,4 +1,8 @@
-"""Loops as the database keeps them."""
+"""Loops as the database keeps them, and who may do what to one at the same time.
+
+A loop's row is its lock, held until the transaction ends; on SQLite, where one transaction writes at a time, the lock
+is that. `keep_loop` and `lock_loop` go well together; `seize_loop` waits for both, and both for it.
+"""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -21,3 +25,23 @@ def read_loop(session: Session, tenant: str, loop_id: str) -> Loop | None:
 def loop_from_row(row: LoopRow) -> Loop:
     settings = LoopSettings.model_validate(row.settings)
     return Loop(row.tenant, row.loop_id, settings, row.settings_revision, row.created_at)
+
+
+def keep_loop(session: Session, tenant: str, loop_id: str) -> bool:
+    """Lets nobody seize the loop: what is written of it is not left behind by its end. False where it is not there."""
+    return _locked(session, tenant, loop_id, read=True, key_share=True)
+
+
+def lock_loop(session: Session, tenant: str, loop_id: str) -> bool:
+    """Lets nobody else change the loop's settings, runs, versions or sequence. False where it is not there."""
+    return _locked(session, tenant, loop_id, key_share=True)
+
+
+def seize_loop(session: Session, tenant: str, loop_id: str) -> bool:
+    """Waits until nobody writes anything of the loop. False where it is not there."""
+    return _locked(session, tenant, loop_id)
+
+
+def _locked(session: Session, tenant: str, loop_id: str, *, read: bool = False, key_share: bool = False) -> bool:
+    query = select(LoopRow.loop_id).where(LoopRow.tenant == tenant, LoopRow.loop_id == loop_id)
+    return session.scalar(query.with_for_update(read=read, key_share=key_share)) is not None

@@ -159,7 +159,10 @@ class ExperienceRow(Base):
     restates_sequence: Mapped[int | None]
     previous_reward: Mapped[float | None]
 
-    __table_args__ = (Index(None, "tenant", "loop_id", "decision_id", "revision", unique=True),)
+    __table_args__ = (
+        Index(None, "tenant", "loop_id", "decision_id", "revision", unique=True),
+        Index(None, "tenant", "loop_id", "decided_at"),
+    )
 
 
 class RestatementRow(Base):

@@ -7,6 +7,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
+from shared.db.loops import lock_loop
 from shared.db.tables import TrainingRunRow
 from shared.domain import RunKind, RunRef, RunStatus, TrainingRun
 
@@ -23,6 +24,7 @@ def request_run(
     session: Session, tenant: str, loop_id: str, kind: RunKind, covers: Mapping[str, int], now: int
 ) -> TrainingRun:
     """A run that will start after this call; one that is queued already is taken, with its covers raised."""
+    lock_loop(session, tenant, loop_id)
     for row in _open_rows(session, tenant, loop_id):
         if row.status == "queued" and row.kind == kind:
             raised = _offsets(row) | {topic: max(end, _offsets(row).get(topic, 0)) for topic, end in covers.items()}
@@ -63,6 +65,7 @@ def take_lease(session: Session, ref: RunRef, owner: str, now: int, duration: in
     None where it is done, where another owner's lease lasts, or where another run of the loop is under way: two would
     start from the same champion, and the second take over without having been held against the first.
     """
+    lock_loop(session, ref.tenant, ref.loop_id)
     rows = _open_rows(session, ref.tenant, ref.loop_id)
     if any(row.lease_expires_at is not None and row.lease_expires_at > now for row in rows):
         return None

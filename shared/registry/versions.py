@@ -3,12 +3,14 @@
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
+from shared.db.loops import lock_loop
 from shared.db.tables import ModelAliasRow, ModelVersionRow
 from shared.domain import Alias, AliasPointer, ModelRef, ModelVersion
 
 
 def next_version(session: Session, tenant: str, loop_id: str) -> int:
-    """The number that the loop's next version gets, from 1."""
+    """The number that the loop's next version gets, from 1; nobody else gets it in the meantime."""
+    lock_loop(session, tenant, loop_id)
     newest = session.scalar(
         select(func.max(ModelVersionRow.version)).where(
             ModelVersionRow.tenant == tenant, ModelVersionRow.loop_id == loop_id
@@ -63,6 +65,7 @@ def move_alias(session: Session, ref: ModelRef, alias: Alias, now: int) -> Alias
     Raises:
         LookupError: there is no such version, or it is not ready.
     """
+    lock_loop(session, ref.tenant, ref.loop_id)
     version = read_version(session, ref)
     if version is None or version.status != "ready":
         raise LookupError(f"version {ref.version} of loop {ref.loop_id} is not ready")

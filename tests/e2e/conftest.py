@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -46,8 +46,14 @@ def free_port() -> int:
 class Platform:
     """`rewardloop up` as a child process."""
 
-    def __init__(self, home: Path, command: Sequence[str] = (sys.executable, "-m", "services", "up")) -> None:
+    def __init__(
+        self,
+        home: Path,
+        command: Sequence[str] = (sys.executable, "-m", "services", "up"),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.home = home
+        self._variables = variables or {}
         self._command = command
         self.port, self.dashboard_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -64,6 +70,7 @@ class Platform:
             "REWARDLOOP_PORT": str(self.port),
             "REWARDLOOP_DASHBOARD_PORT": str(self.dashboard_port),
             "REWARDLOOP_BOOTSTRAP_KEY": KEY,
+            **self._variables,
         }
         self._process = subprocess.Popen(self._command, env=environment, start_new_session=True)
         with self.client() as http:

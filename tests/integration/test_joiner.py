@@ -39,9 +39,10 @@ def until(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
 class Feeding:
     """The gateway's part: a log that this process writes, a database with one loop, and joiners to start."""
 
-    def __init__(self, home: Path, closing: ExitStack) -> None:
+    def __init__(self, home: Path, database_url: str | None, closing: ExitStack) -> None:
         self.home = home
-        platform = PlatformSettings(home=home)
+        platform = PlatformSettings(home=home, database_url=database_url)
+        self.environment = os.environ | {"REWARDLOOP_HOME": str(home), "REWARDLOOP_DATABASE_URL": platform.database}
         self.engine = open_engine(platform.database)
         closing.callback(self.engine.dispose)
         upgrade(self.engine)
@@ -57,7 +58,7 @@ class Feeding:
     def start(self) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
             [sys.executable, "-m", "services.feedback"],
-            env=os.environ | {"REWARDLOOP_HOME": str(self.home), "REWARDLOOP_JOINER_BATCH": "25"},
+            env=self.environment | {"REWARDLOOP_JOINER_BATCH": "25"},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -66,8 +67,9 @@ class Feeding:
         return process
 
     def freeze(self, process: "subprocess.Popen[str]") -> None:
-        """Stops it between transactions: frozen in one, it would keep SQLite's only write lock until it wakes."""
-        while True:
+        """Stops it; on SQLite between transactions: frozen in one, it would keep the only write lock until it wakes."""
+        process.send_signal(signal.SIGSTOP)
+        while self.engine.dialect.name == "sqlite":
             process.send_signal(signal.SIGSTOP)
             with closing(sqlite3.connect(str(self.engine.url.database), timeout=0)) as connection:
                 try:
@@ -144,10 +146,11 @@ def _decision(number: int) -> Decision:
     )
 
 
-@pytest.fixture
-def feeding(tmp_path: Path) -> Iterator[Feeding]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def feeding(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Feeding]:
+    url = None if request.param == "sqlite" else request.getfixturevalue("postgresql_url")
     with ExitStack() as closing:
-        yield Feeding(tmp_path, closing)
+        yield Feeding(tmp_path, url, closing)
 
 
 def test_every_event_is_joined_exactly_once_however_often_the_joiner_is_killed(feeding: Feeding) -> None:
@@ -180,6 +183,7 @@ def test_a_frozen_joiner_finds_itself_fenced_off_when_it_wakes(feeding: Feeding)
     assert heir.poll() is None
 
 
+@pytest.mark.parametrize("feeding", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
 def test_the_joiner_stops_between_transactions(feeding: Feeding, signal_number: signal.Signals) -> None:
     process = feeding.start()
@@ -193,11 +197,12 @@ def test_the_joiner_stops_between_transactions(feeding: Feeding, signal_number: 
     feeding.assert_exactly_once()
 
 
+@pytest.mark.parametrize("feeding", ["sqlite"], indirect=True)
 def test_the_joiner_ends_with_its_supervisor(feeding: Feeding) -> None:
     ours, theirs = os.pipe()
     process = subprocess.Popen(
         [sys.executable, "-m", "services.feedback"],
-        env=os.environ | {"REWARDLOOP_HOME": str(feeding.home), "REWARDLOOP_LIFELINE_FD": str(ours)},
+        env=feeding.environment | {"REWARDLOOP_LIFELINE_FD": str(ours)},
         pass_fds=[ours],
     )
     feeding.take(1)

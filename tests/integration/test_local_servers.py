@@ -5,8 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
@@ -18,16 +16,6 @@ from deploy.local.postgresql import PostgresqlServer
 from deploy.local.redis import RedisServer
 from deploy.local.server import ServerError, accepts
 from tests.conftest import serving
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """One that the test may kill."""
-    serving(RedisServer)
-    server = RedisServer(tmp_path / "redis")
-    server.start()
-    yield server
-    server.stop()
 
 
 def test_a_server_is_found_again_and_ended_by_another_process(redis: RedisServer) -> None:

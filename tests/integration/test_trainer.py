@@ -35,9 +35,10 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 @contextmanager
-def process(home: Path, program: str) -> Iterator[psutil.Popen]:
+def process(home: Path, program: str, **variables: str) -> Iterator[psutil.Popen]:
     """A process of the trainer in a group of its own, which is killed in the end if it is left."""
     environment = os.environ | {"REWARDLOOP_HOME": str(home), "REWARDLOOP_LEASE_SECONDS": "2", "OMP_NUM_THREADS": "1"}
+    environment |= variables
     command = [sys.executable, "-m", "services.trainer", program]
     started = psutil.Popen(command, env=environment, start_new_session=True)
     try:

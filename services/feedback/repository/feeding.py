@@ -65,6 +65,7 @@ def set_fed(session: Session, version: VersionBehind, sequence: int) -> None:
     ref = version.ref
     key = {"consumer": CONSUMER, "topic": f"{ref.tenant}/{ref.loop_id}", "partition": ref.version}
     insert = insert_on_conflict(session, ConsumerOffsetRow).values(**key, offset=sequence, epoch=0)
-    session.execute(
-        insert.on_conflict_do_update(index_elements=["consumer", "topic", "partition"], set_={"offset": sequence})
-    )
+    # Never back: another feedback service may have fed it further.
+    behind = ConsumerOffsetRow.offset < sequence
+    keys = ["consumer", "topic", "partition"]
+    session.execute(insert.on_conflict_do_update(index_elements=keys, set_={"offset": sequence}, where=behind))

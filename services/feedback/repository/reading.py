@@ -12,6 +12,7 @@ from services.feedback.intake import Joinable
 from services.feedback.windows import FeedbackKey, Known, LoopKey, Window
 from shared import wire
 from shared.db.decisions import feedback_of
+from shared.db.loops import lock_loop
 from shared.db.tables import (
     DanglingActivationRow,
     DanglingFeedbackRow,
@@ -53,12 +54,17 @@ class SettingsCache:
         self._parsed: dict[LoopKey, tuple[tuple[int, int], LoopSettings]] = {}
 
     def read(self, session: Session, keys: Iterable[LoopKey]) -> dict[LoopKey, LoopSettings]:
-        """The settings that are committed now; a loop that is not there has no entry."""
+        """The settings that are committed now, of loops that nobody can seize until the transaction ends.
+
+        A loop that is not there has no entry.
+        """
         of = LoopRow
         found = {}
-        for tenant, loop_ids in _grouped(keys).items():
+        # In order, so that no two transactions wait for each other.
+        for tenant, loop_ids in sorted(_grouped(keys).items()):
             query = select(of.loop_id, of.created_at, of.settings_revision)
-            query = query.where(of.tenant == tenant, of.loop_id.in_(loop_ids))
+            query = query.where(of.tenant == tenant, of.loop_id.in_(loop_ids)).order_by(of.loop_id)
+            query = query.with_for_update(read=True, key_share=True)
             for loop_id, created_at, revision in session.execute(query).all():
                 found[tenant, loop_id] = self._settings(session, (tenant, loop_id), (created_at, revision))
         return found
@@ -77,8 +83,12 @@ def _continue_sequence(session: Session, loop: LoopRow) -> None:
     of = ExperienceRow
     last = session.scalar(select(func.max(of.sequence)).where(of.tenant == loop.tenant, of.loop_id == loop.loop_id))
     if last is not None and last > loop.last_sequence:
-        loop.last_sequence = loop.published_sequence = last
-        session.flush()
+        lock_loop(session, loop.tenant, loop.loop_id)
+        session.refresh(loop)
+        # Another joiner may have done so, and have gone on.
+        if last > loop.last_sequence:
+            loop.last_sequence = loop.published_sequence = last
+            session.flush()
 
 
 def read_known(

@@ -12,6 +12,7 @@ from services.feedback.windows import LoopKey
 from shared import wire
 from shared.db.decisions import feedback_of
 from shared.db.dialects import table_of
+from shared.db.loops import keep_loop, seize_loop
 from shared.db.statistics import CountName
 from shared.db.tables import (
     REWARD_CHUNK,
@@ -46,10 +47,21 @@ def next_restatement(session: Session) -> LoopKey | None:
 
 
 def read_restatement(session: Session, loop: LoopKey) -> RestatementRow | None:
-    """How far it has come; it goes up to the last experience that there is when it begins."""
-    row = session.get(RestatementRow, loop)
-    if row is not None and row.until_sequence is None:
-        row.until_sequence = session.get_one(LoopRow, loop).last_sequence
+    """How far it has come; it goes up to the last experience that there is when it begins.
+
+    Whoever joined by the settings before has committed by then: later experiences have the reward as it is defined now.
+    """
+    of = RestatementRow
+    begun = session.scalar(select(of.until_sequence).where(of.tenant == loop[0], of.loop_id == loop[1])) is not None
+    if not (keep_loop if begun else seize_loop)(session, *loop):
+        return None
+    row = session.get(of, loop, with_for_update=True)
+    if row is None or row.until_sequence is not None:
+        return row
+    if begun:
+        # Another change of the reward began it anew just now.
+        return None
+    row.until_sequence = session.get_one(LoopRow, loop).last_sequence
     return row
 
 

@@ -44,7 +44,7 @@ def write(session: Session, changes: Changes, windows: Mapping[DecisionKey, Wind
     _insert_first(session, EpisodeEndRow, [_episode_end(end) for end in changes.episode_ends])
     counts = [
         {"tenant": tenant, "loop_id": loop_id, "name": name, "count": count}
-        for (tenant, loop_id, name), count in changes.counts.items()
+        for (tenant, loop_id, name), count in sorted(changes.counts.items())
     ]
     add_numbers(session, JoinerCountRow, counts)
     _insert(session, DeadLetterRow, [_dead_letter(letter, now) for letter in changes.dead])
@@ -104,7 +104,8 @@ def _numbered(session: Session, closings: Sequence[Closing]) -> Iterator[tuple[C
     by_loop: dict[LoopKey, list[Closing]] = defaultdict(list)
     for closing in closings:
         by_loop[closing.window.tenant, closing.window.loop_id].append(closing)
-    for loop, closed in by_loop.items():
+    # In order, so that no two joiners wait for each other.
+    for loop, closed in sorted(by_loop.items(), key=lambda entry: entry[0]):
         yield from zip(closed, take_sequences(session, loop, len(closed)), strict=True)
 
 
@@ -226,7 +227,8 @@ def _dead_letter(letter: DeadLetter, now: int) -> Row:
         "partition": position.partition,
         "offset": position.offset,
         "tenant": None if letter.event is None else letter.event.tenant,
-        "reason": letter.reason,
+        # PostgreSQL holds no NUL in a text.
+        "reason": letter.reason.replace("\0", "\\0"),
         "payload": letter.stored.record.value,
         "dead_at": now,
     }

@@ -76,7 +76,7 @@ def _make(parts: Parts, caller: ApiKey, role: Role, key: str) -> ApiKey:
 def _revoke(parts: Parts, caller: ApiKey, key_id: str) -> None:
     now = parts.clock()
     with write_session(parts.engine) as session:
-        own = {key.key_id: key for key in repository.read_keys(session) if key.tenant == caller.tenant}
+        own = {key.key_id: key for key in repository.read_keys(session, lock=True) if key.tenant == caller.tenant}
         if key_id not in own:
             raise Problem(ProblemType.UNKNOWN_KEY_ID, "The tenant has no key of this id.", "key_id")
         live = {key.key_id for key in own.values() if key.role == "manage" and key.revoked_at is None}

@@ -13,13 +13,14 @@ from sqlalchemy import Engine, select
 from services.feedback.joiner import Joiner
 from services.feedback.settings import FeedbackSettings
 from shared.db.decisions import StoredDecision, read_decision
-from shared.db.engine import open_engine, read_session, write_session
+from shared.db.engine import read_session, write_session
 from shared.db.statistics import LoopStatistics, read_statistics
-from shared.db.tables import Base, DeadLetterRow, LoopRow
+from shared.db.tables import DeadLetterRow, LoopRow
 from shared.domain import Action, Activation, Decision, Feedback
 from shared.eventlog import EventLogError, Position, Record, StoredRecord
 from shared.events import DECISIONS, FEEDBACK, activation_record, decision_record, feedback_record
 from shared.loop_settings import LoopSettings
+from tests.databases import open_empty
 
 SECOND = 1_000_000
 START = 1_764_072_000 * SECOND
@@ -80,9 +81,8 @@ def decision(decision_id: str, decided_at: int) -> Decision:
 class Bench:
     """Database, log, clocks and one joiner at a time."""
 
-    def __init__(self, batch: int = 100, **settings: Any) -> None:
-        self.engine: Engine = open_engine("sqlite://")
-        Base.metadata.create_all(self.engine)
+    def __init__(self, database_url: str, batch: int = 100, **settings: Any) -> None:
+        self.engine: Engine = open_empty(database_url)
         self.log = FakeLog()
         self.wall = START
         self.monotonic = 0
@@ -161,7 +161,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    bench = Bench()
+def bench(database_url: str) -> Iterator[Bench]:
+    bench = Bench(database_url)
     yield bench
     bench.engine.dispose()

@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import event, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
@@ -237,6 +237,10 @@ RANDOM = st.randoms(use_true_random=False)
 
 
 class JoinerMachine(RuleBasedStateMachine):
+    def __init__(self, database_url: str) -> None:
+        super().__init__()
+        self.database_url = database_url
+
     @initialize(
         batch=st.integers(1, 4),
         aggregation=st.sampled_from(sorted(AGGREGATIONS)),
@@ -245,6 +249,7 @@ class JoinerMachine(RuleBasedStateMachine):
     )
     def start(self, batch: int, aggregation: str, metrics: dict[str, float], closes_early: bool) -> None:
         self.bench = Bench(
+            self.database_url,
             batch=batch,
             reward={"metrics": {name: {"weight": weight} for name, weight in metrics.items()}},
             reward_aggregation=aggregation,
@@ -343,7 +348,10 @@ class JoinerMachine(RuleBasedStateMachine):
         self.bench.engine.dispose()
 
 
-TestJoiner = JoinerMachine.TestCase
-TestJoiner.settings = settings(
-    max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+def test_tables_are_as_the_model_says_whatever_happens(database_url: str) -> None:
+    run_state_machine_as_test(
+        lambda: JoinerMachine(database_url),
+        settings=settings(
+            max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        ),
+    )

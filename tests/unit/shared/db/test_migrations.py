@@ -1,6 +1,7 @@
 """Migrations make the tables that the models describe, and take them away again."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,12 @@ from shared.db.engine import MIGRATIONS, open_engine, upgrade
 from shared.db.tables import Base
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_engine(f"sqlite:///{tmp_path / 'rewardloop.db'}")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """A database without tables."""
+    is_sqlite = request.param == "sqlite"
+    url = f"sqlite:///{tmp_path / 'rewardloop.db'}" if is_sqlite else request.getfixturevalue("postgresql_url")
+    engine = open_engine(url)
     yield engine
     engine.dispose()
 
@@ -69,9 +73,18 @@ def test_upgrading_twice_does_nothing(engine: Engine) -> None:
         assert differences(connection) == []
 
 
-def test_every_commit_is_synced(engine: Engine) -> None:
+def test_processes_that_start_together_upgrade_one_after_the_other(engine: Engine) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(upgrade, [engine] * 4))
+    with engine.connect() as connection:
+        assert differences(connection) == []
+
+
+def test_sqlite_syncs_every_commit(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'rewardloop.db'}")
     with engine.connect() as connection:
         pragmas = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
         }
+    engine.dispose()
     assert pragmas == {"journal_mode": "wal", "synchronous": 2}

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, delete
 
-from shared.db.engine import open_engine, write_session
-from shared.db.tables import Base, ModelAliasRow, ModelVersionRow
+from shared.db.engine import write_session
+from shared.db.tables import ModelAliasRow, ModelVersionRow
 from shared.domain import ModelRef
 from shared.loop_settings import LoopSettings
 from shared.registry.artifacts import ArtifactStore
@@ -28,13 +28,6 @@ def served(loaded: LoadedVersions[bytes], *versions: int, loop_id: str = LOOP) -
             assert loaded.get(ref(version, loop_id)).manifest.version == version
             found.append(version)
     return found
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    engine = open_engine(f"sqlite:///{tmp_path / 'rewardloop.db'}")
-    Base.metadata.create_all(engine.execution_options(rewardloop_writes=True))
-    return engine
 
 
 @pytest.fixture

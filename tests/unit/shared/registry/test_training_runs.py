@@ -1,24 +1,13 @@
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from sqlalchemy import Engine
 
-from shared.db.engine import open_engine, read_session, upgrade, write_session
+from shared.db.engine import read_session, write_session
 from shared.domain import RunRef, TrainingRun
 from shared.registry import training_runs
 from shared.registry.training_runs import LeaseLostError
 
 SECOND = 1_000_000
 LEASE = 30 * SECOND
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_engine(f"sqlite:///{tmp_path / 'rewardloop.db'}")
-    upgrade(engine)
-    yield engine
-    engine.dispose()
 
 
 def request(engine: Engine, loop_id: str = "news", now: int = SECOND, **covers: int) -> TrainingRun:

@@ -1,0 +1,16 @@
+"""Databases with the platform's tables and no rows, of either kind."""
+
+from sqlalchemy import Engine
+
+from shared.db.engine import open_engine
+from shared.db.tables import Base
+
+
+def open_empty(url: str) -> Engine:
+    """An engine on a database whose tables are made where they are not there, and emptied where they are."""
+    engine = open_engine(url)
+    with engine.execution_options(rewardloop_writes=True).begin() as connection:
+        Base.metadata.create_all(connection)
+        for table in Base.metadata.sorted_tables:
+            connection.execute(table.delete())
+    return engine
