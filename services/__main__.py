@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NoReturn
 
 import httpx
 import typer
@@ -225,7 +225,7 @@ def _refuse_taken_port(port: int, variable: str) -> None:
             _give_up(f"port {port} on 127.0.0.1 is taken: stop what listens there, or set {variable}")
 
 
-def _give_up(reason: str) -> None:
+def _give_up(reason: str) -> NoReturn:
     console.print(f"rewardloop cannot start: {reason}")
     raise typer.Exit(1)
 
