@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from kafka import KafkaProducer, TopicPartition
@@ -20,6 +20,7 @@ LARGEST_BATCH: Final = MAX_RECORD_BYTES + ENVELOPE_BYTES
 BATCH_BYTES: Final = 512 * 1024
 # Each append flushes: the producer only has to wait until an append has handed over all of its records.
 LINGER_MS: Final = 20
+CLOSE_SECONDS: Final = 5.0
 
 
 class KafkaEventLog:
@@ -47,7 +48,7 @@ class KafkaEventLog:
         Raises:
             EventLogError: the cluster does not answer.
         """
-        with self._errors("of events"):
+        with self._errors("*"):
             self._connected_producer()
 
     def append(self, topic: str, records: Sequence[Record]) -> list[Position]:
@@ -163,9 +164,12 @@ class KafkaEventLog:
 
 
 def _close_producer(producer: KafkaProducer) -> None:
-    try:
-        producer.close(timeout=0)
-    except KafkaError:
-        # With something under way it refuses to close in no time, and its thread would go on trying.
-        producer._sender.force_close()
-        producer.close(timeout=1)
+    """Sends nothing more, at once; what is left of it ends by itself, which no request should wait for."""
+    producer._sender.force_close()
+    threading.Thread(target=_end, args=(producer,), name="kafka-close", daemon=True).start()
+
+
+def _end(producer: KafkaProducer) -> None:
+    # What it still had was given up, and that is all that this could tell.
+    with suppress(KafkaError):
+        producer.close(timeout=CLOSE_SECONDS)

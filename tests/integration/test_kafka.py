@@ -8,10 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from kafka import KafkaProducer
 from uuid_utils import uuid7
 
 from deploy.local.kafka import KafkaServer
 from deploy.local.server import free_port
+from services.feedback.intake import take_in
 from services.gateway.spooling import SpooledLog
 from shared.clocks import wall
 from shared.eventlog import EventLog, EventLogError, Record, StoredRecord
@@ -164,3 +166,19 @@ def test_nothing_is_lost_and_each_key_keeps_its_order_when_the_broker_goes_and_c
         firsts = [list(dict.fromkeys(numbers)) for numbers in arrived if numbers]
         assert firsts == [sorted(numbers) for numbers in firsts]
         assert sorted(number for numbers in firsts for number in numbers) == writer.acknowledged
+
+
+def test_records_that_are_not_ours_come_through_for_the_dead_letters(kafka_servers: str) -> None:
+    settings = settings_of(kafka_servers, kafka_partitions=1)
+    list(prepare_topics(settings, [DECISIONS]))
+    producer = KafkaProducer(**settings.kafka_client())
+    topic = settings.kafka_topic_prefix + DECISIONS
+    producer.send(topic, key=b"\xff", value=None)
+    producer.send(topic, key=None, value=b"cut", headers=[("ce_type", b"\xfe")])
+    producer.close()
+    log = KafkaEventLog(settings, wall)
+    first, second = (stored.record for stored in everything(log, 0))
+    assert first == Record("\ufffd", b"")
+    assert second == Record("", b"cut", {"ce_type": b"\xfe"})
+    assert [letter.reason[:13] for letter in take_in(everything(log, 0)).dead] == ["event type is"] * 2
+    log.close()

@@ -1,4 +1,4 @@
-"""Joiners as processes that share the partitions of a real Kafka: one comes, one freezes, one dies."""
+"""Joiners as processes that share the partitions of a real Kafka, on PostgreSQL: one comes, one freezes, one dies."""
 
 import os
 import signal
@@ -20,7 +20,9 @@ PARTITIONS = 4
 
 
 @pytest.fixture
-def feeding(kafka_servers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Feeding]:
+def feeding(
+    kafka_servers: str, postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Feeding]:
     settings = {
         "SERVERS": kafka_servers,
         "TOPIC_PREFIX": f"{uuid7()}.",
@@ -31,7 +33,7 @@ def feeding(kafka_servers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("REWARDLOOP_JOINER_LEASE_SECONDS", "2")
     list(prepare_topics(PlatformSettings(home=tmp_path)))
     with ExitStack() as closing:
-        yield Feeding(tmp_path, closing)
+        yield Feeding(tmp_path, postgresql_url, closing)
 
 
 def epochs(feeding: Feeding) -> dict[tuple[str, int], int]:

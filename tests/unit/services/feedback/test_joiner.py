@@ -1,23 +1,28 @@
 """The joiner through log and database: order, clocks, restarts, and what fails under it."""
 
+from collections.abc import Set
+
 import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 
-from services.feedback.joiner import MOST_DUE, LogLostError
+from services.feedback.joiner import MOST_DUE, Joiner, LogLostError
+from services.feedback.settings import FeedbackSettings
+from services.feedback.sharing import Alone
 from shared.db.engine import read_session
 from shared.db.offsets import FencedError, read_offsets
 from shared.domain import Experience
-from shared.eventlog import Record
+from shared.eventlog import EventLogError, Position, Record, StoredRecord
 from shared.events import (
     DEAD_LETTERS,
     DECISIONS,
     EXPERIENCES,
     FEEDBACK,
+    decision_record,
     event_from_record,
 )
-from tests.unit.services.feedback.conftest import GRACE, SECOND, WAIT, Bench, FakeLog
+from tests.unit.services.feedback.conftest import GRACE, SECOND, WAIT, Bench, FakeLog, decision
 
 
 def turns(count: int) -> list[bool]:
@@ -191,3 +196,90 @@ def test_another_log_than_the_databases_own_is_refused(bench: Bench) -> None:
     bench.start()
     with pytest.raises(LogLostError, match="ends at 0, but was read up to 1"):
         bench.joiner.run(lambda _: False)
+
+
+class GrowingLog(FakeLog):
+    """Its topics get a second partition while the joiner runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second: dict[str, list[Record]] | None = None
+
+    def ends(self, topic: str) -> dict[int, int]:
+        more = {} if self.second is None else {1: len(self.second[topic])}
+        return super().ends(topic) | more
+
+    def read(self, topic: str, partition: int, offset: int, limit: int) -> list[StoredRecord]:
+        if partition == 0 or self.second is None:
+            return super().read(topic, partition, offset, limit)
+        kept = self.second[topic][offset : offset + limit]
+        return [StoredRecord(Position(topic, 1, offset + index), one, 0) for index, one in enumerate(kept)]
+
+
+def test_partitions_that_appear_are_read_from_their_beginning(bench: Bench) -> None:
+    log = bench.log = GrowingLog()
+    bench.start()
+    bench.decide("d-1")
+    bench.drain()
+    made = decision_record(decision("d-2", bench.wall))
+    log.second = {DECISIONS: [made], FEEDBACK: []}
+    bench.feed("d-1")
+    bench.drain()
+    bench.passes(WAIT + GRACE + 1)
+    bench.drain()
+    assert (bench.counts()["decisions"], bench.statistics().last_sequence) == (2, 2)
+    with read_session(bench.engine) as session:
+        assert read_offsets(session)[DECISIONS] == {0: 1, 1: 1}
+
+
+class Half(Alone):
+    """The share of a joiner that is told which partitions are its own."""
+
+    yields = True
+
+    def __init__(self, *mine: int) -> None:
+        self.mine = set(mine)
+
+    def of(self, partitions: Set[int]) -> Set[int]:
+        return partitions & self.mine
+
+
+def test_a_window_is_closed_by_the_joiner_that_reads_its_partition(bench: Bench) -> None:
+    log = bench.log = GrowingLog()
+    log.second = {DECISIONS: [decision_record(decision("d-2", bench.wall))], FEEDBACK: []}
+    settings = FeedbackSettings(joiner_grace_seconds=GRACE / SECOND)
+    first, second = (
+        Joiner(bench.engine, log, settings, Half(number), wall=lambda: bench.wall, monotonic=lambda: bench.monotonic)
+        for number in (0, 1)
+    )
+    bench.decide("d-1")
+    for joiner in (first, second):
+        while joiner.step():
+            pass
+    assert (first.leads, second.leads) == (True, False)
+    bench.passes(WAIT + GRACE + 1)
+    while first.step():
+        pass
+    assert bench.reward("d-1") is not None
+    assert bench.reward("d-2") is None
+    while second.step():
+        pass
+    assert bench.reward("d-2") is not None
+
+
+def test_a_joiner_that_shares_goes_on_when_its_partition_was_taken(bench: Bench) -> None:
+    settings = FeedbackSettings(joiner_grace_seconds=GRACE / SECOND)
+    old = Joiner(bench.engine, bench.log, settings, Half(0), wall=lambda: bench.wall, monotonic=lambda: 0)
+    bench.decide("d-1")
+    assert old.step()
+    bench.drain()
+    bench.decide("d-2")
+    answers = iter(turns(3))
+    old.run(lambda _: next(answers))
+    assert bench.counts() == {"decisions": 2}
+
+
+def test_a_cluster_without_topics_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.log, "ends", lambda topic: {})
+    with pytest.raises(EventLogError, match=r"rewardloop\.feedback, rewardloop\.decisions: run `rewardloop init`"):
+        bench.joiner.step()

@@ -14,7 +14,7 @@ from services.policy.deciding import load_version_policy
 from services.policy.learning import OnlineHeads
 from shared.db.engine import open_engine, upgrade
 from shared.domain import Experience, ModelRef
-from shared.eventlog import Record
+from shared.eventlog import Record, StoredRecord
 from shared.eventlog.local import LocalEventLog
 from shared.events import EXPERIENCES, experience_record
 from shared.loop_settings import LoopSettings
@@ -191,3 +191,26 @@ def test_a_loop_made_again_starts_from_what_its_new_version_shipped(served: Serv
     served.loaded = LoadedVersions(served.engine, served.store, "policy", load_version_policy)
     served.loaded.refresh()
     assert served.sequence(heads) == 0
+
+
+class SecondPartition(LocalEventLog):
+    """All that it has stands in partition 1, of two, behind records that retention has dropped."""
+
+    dropped = 5
+
+    def ends(self, topic: str) -> dict[int, int]:
+        return {0: self.dropped, 1: super().ends(topic)[0]}
+
+    def read(self, topic: str, partition: int, offset: int, limit: int) -> list[StoredRecord]:
+        found = super().read(topic, 0, offset, limit) if partition == 1 else []
+        return [replace(one, position=replace(one.position, partition=1)) for one in found]
+
+
+def test_a_loop_is_learned_from_whichever_partition_it_stands_in(served: Served, tmp_path: Path) -> None:
+    served.log = SecondPartition(tmp_path / "parted", lambda: 1)
+    heads = served.heads()
+    for half in (experiences(40)[:20], experiences(40)[20:]):
+        served.tell(half)
+        assert heads.step()
+    assert not heads.step()
+    assert served.sequence(heads) == 40
