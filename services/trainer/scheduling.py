@@ -30,9 +30,9 @@ def reason_to_run(session: Session, loop: Loop, now: int, watch: DriftWatch) -> 
     record = read_learning_record(session, loop.tenant, loop.loop_id)
     if is_due(record, learning, now):
         return "experiences"
-    if learning.on_drift and not record.under_way and watch.has_drifted(session, loop, record.covered_sequence):
-        return "drift"
-    return None
+    # An apprentice expects no rewards.
+    watches = learning.on_drift and loop.settings.learning_mode == "online" and not record.under_way
+    return "drift" if watches and watch.has_drifted(session, loop, record.covered_sequence) else None
 
 
 def _is_ours(session: Session, loop: Loop) -> bool:

@@ -57,3 +57,11 @@ def test_a_run_whose_hint_was_lost_gets_another(workplace: Workplace) -> None:
     ref = bandit.add_run(workplace.engine, "initialise", now=MINUTE)
     assert tick(workplace, MINUTE) == []
     assert tick(workplace, MINUTE + LONGEST_QUEUED) == [ref]
+
+
+def test_a_loop_that_only_logs_is_not_fine_tuned_by_itself(workplace: Workplace) -> None:
+    logging = bandit.settings(learning={"min_experiences": 100}, learning_mode="logging_only")
+    bandit.add_loop(workplace.engine, logging)
+    workplace.do(bandit.add_run(workplace.engine, "initialise"))
+    bandit.add_experiences(workplace.engine, 200)
+    assert tick(workplace, 100 * MINUTE) == []

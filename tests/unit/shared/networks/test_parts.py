@@ -97,3 +97,10 @@ def test_refuses_files_that_are_cut_or_something_else() -> None:
     for damaged in (b"", data[:-1], data[: len(data) // 2], b"PK\x03\x04" + bytes(100)):
         with pytest.raises(WeightsError):
             load_module(build_fusion(ARCHITECTURE), damaged)
+
+
+def test_a_head_that_was_written_before_there_was_forgetting_forgets_nothing() -> None:
+    tensors = load(save_policy(build_q_network(ARCHITECTURE), some_statistics()))
+    older = {name: tensor for name, tensor in tensors.items() if name not in ("head.newest_at", "head.half_life")}
+    _, statistics = load_policy(ARCHITECTURE, save(older))
+    assert (int(statistics.newest_at), int(statistics.half_life)) == (0, 0)
