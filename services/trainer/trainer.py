@@ -11,8 +11,9 @@ from uuid_utils import uuid7
 
 from services.trainer.candidates import NothingToLearnError, fine_tuned_candidate, first_candidate
 from services.trainer.experiences import Replay
-from services.trainer.fine_tuning import DivergedError
+from services.trainer.fine_tuning import DivergedError, FineTune, fine_tune
 from services.trainer.leasing import Lease
+from services.trainer.process_group import ProcessesError
 from services.trainer.publishing import Candidate, Publisher
 from services.trainer.settings import TrainerSettings
 from shared.db.engine import read_session, write_session
@@ -44,6 +45,7 @@ class Trainer:
     settings: TrainerSettings
     clock: Clock
     sleep: Callable[[float], None] = time.sleep
+    fine_tune: FineTune = fine_tune
 
     def run(self, ref: RunRef) -> None:
         """Does a run, unless it is done or somebody else's."""
@@ -61,7 +63,7 @@ class Trainer:
             logger.warning("run_lost")
         except NothingToLearnError as reason:
             self._finish(lease, "skipped", str(reason))
-        except (DivergedError, JoinerBehindError, ArtifactError) as error:
+        except (DivergedError, JoinerBehindError, ArtifactError, ProcessesError) as error:
             logger.warning("run_failed", reason=str(error))
             self._finish(lease, "failed", str(error))
         except Exception:
@@ -84,7 +86,9 @@ class Trainer:
         if champion is None:
             raise NothingToLearnError("version 1 is not made yet")
         experiences = self.replay.read(loop, self.settings.replay_experiences, lease.keep)
-        return loop, fine_tuned_candidate(loop, champion, experiences, self.artifacts, self.replay, lease)
+        return loop, fine_tuned_candidate(
+            loop, champion, experiences, self.artifacts, self.replay, lease, self.fine_tune
+        )
 
     def _wait_for_joiner(self, run: TrainingRun, lease: Lease) -> None:
         """Until its offsets have passed what the run covers, so that all that was acknowledged is learned from."""
