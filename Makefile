@@ -11,7 +11,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 TORCH ?= -r requirements/torch.lock --require-hashes --no-deps
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install-dev up demo demo-captions test test-full check format proto lock browser bench bench-learning bench-episodes clean
+.PHONY: help install install-dev up demo demo-captions test test-full check format proto lock browser bench bench-learning bench-episodes bench-fine-tune clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -59,6 +59,9 @@ browser: ## Install the Chromium that the dashboard's tests drive (Debian's pack
 
 bench-episodes: install-dev ## FrozenLake and CliffWalking from a random policy's log
 	$(BIN)/python -m benchmarks.episodes
+
+bench-fine-tune: install-dev ## Seconds and memory of one fine-tune (ARGS="--processes 2" runs it on two)
+	$(BIN)/python -m benchmarks.fine_tune $(ARGS)
 
 bench: install-dev ## Decisions per second through the whole platform
 	$(BIN)/python -m benchmarks.decide

@@ -75,14 +75,9 @@ def fine_tune(
     Raises:
         DivergedError: the loss or a weight went to infinity or is not a number.
     """
-    networks = shrink_and_perturb(champion, seed)
-    networks.encoder.fit_views(
-        collate([one.features for one in examples.experiences[-VIEWED:]], list(networks.architecture.modalities))
-    )
-    networks.to(rank.device)
+    networks = _started(champion, examples, seed).to(rank.device)
     champion = copy.deepcopy(champion).frozen().to(rank.device)
-    parameters = list(networks.parameters())
-    pretrained = list(champion.parameters())
+    parameters, pretrained = list(networks.parameters()), list(champion.parameters())
     optimizer = torch.optim.AdamW(_groups(networks), weight_decay=0.0, fused=True)
     generator = Generator().manual_seed(seed)
     estimate, objective = rank.learner(networks), objective_of(learning, networks, champion)
@@ -104,6 +99,14 @@ def fine_tune(
         losses.append(_finite(rank.mean(share * error)))
         report(step + 1, steps, losses[-1])
     return _finished(networks.to(CPU), champion.to(CPU), examples, losses)
+
+
+def _started(champion: Networks, examples: Examples, seed: int) -> Networks:
+    """Networks that are about to learn, with views of the newest examples."""
+    networks = shrink_and_perturb(champion, seed)
+    newest = [one.features for one in examples.experiences[-VIEWED:]]
+    networks.encoder.fit_views(collate(newest, list(networks.architecture.modalities)))
+    return networks
 
 
 def _finished(networks: Networks, champion: Networks, examples: Examples, losses: Sequence[float]) -> FineTuned:

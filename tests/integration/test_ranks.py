@@ -8,23 +8,18 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from sqlalchemy import Engine
 
 from services.trainer.examples import Examples, examples_of
 from services.trainer.fine_tuning import FineTuned, fine_tune
 from services.trainer.launcher import Launcher
 from services.trainer.networks import Networks
 from services.trainer.process_group import ProcessesError
+from shared.db.engine import open_engine, upgrade
 from shared.loop_settings import LearningSettings
 from shared.networks.batches import collate
 from shared.registry.manifest import Architecture
-from tests.integration.test_trainer import (
-    champion_number,
-    engine,  # noqa: F401 - a fixture
-    process,
-    read,
-    until,
-)
+from shared.settings import PlatformSettings
+from tests.integration.test_trainer import champion_number, process, read, until
 from tests.unit.services.trainer import bandit, multimodal
 
 ARCHITECTURE = Architecture.of(multimodal.settings())
@@ -76,28 +71,25 @@ def test_two_processes_learn_what_one_does_and_twice_the_same_to_the_bit() -> No
 def test_a_process_that_dies_fails_it_and_takes_the_other_along() -> None:
     def kill_one(seconds: float) -> None:
         if not killed:
-            second = ranks_of(psutil.Process())[1]
-            second.kill()
-            killed.append(second)
+            killed.append(ranks_of(psutil.Process())[-1])
+            killed[0].kill()
         time.sleep(seconds)
 
     killed: list[psutil.Process] = []
-    with pytest.raises(ProcessesError, match="process 2 of 2 of the fine-tune ended with status -9"):
+    with pytest.raises(ProcessesError, match=r"process [12] of 2 of the fine-tune ended with status -9"):
         Launcher(2, "cpu", kill_one)(Networks.seeded(ARCHITECTURE, 0), examples(), LEARNING, 1, Told())
     assert ranks_of(psutil.Process()) == []
 
 
-def test_a_worker_that_is_killed_leaves_no_process_behind(
-    engine: Engine,  # noqa: F811
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_worker_that_is_killed_leaves_no_process_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REWARDLOOP_TRAINING_PROCESSES", "2")
-    bandit.add_loop(engine, bandit.settings(learning={"max_steps": 100_000}))
+    engine = open_engine(PlatformSettings(home=tmp_path).database)
+    upgrade(engine)
+    bandit.add_loop(engine, bandit.settings(learning={"max_steps": 10_000}))
     bandit.add_run(engine, "initialise")
     with process(tmp_path, "worker") as worker, process(tmp_path, "beat") as beat:
         until(lambda: champion_number(engine) == 1, worker, beat)
-        bandit.add_experiences(engine, 200)
+        bandit.add_experiences(engine, 4000)
         ref = bandit.add_run(engine, "fine_tune")
         until(lambda: read(engine, ref).steps > 0, worker, beat)
         ranks = ranks_of(worker)
@@ -106,6 +98,7 @@ def test_a_worker_that_is_killed_leaves_no_process_behind(
         assert child is not None
         child.send_signal(signal.SIGKILL)
         until(lambda: not any(rank.is_running() for rank in ranks))
+    engine.dispose()
 
 
 def ranks_of(root: psutil.Process) -> list[psutil.Process]:
