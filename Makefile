@@ -11,7 +11,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 TORCH ?= -r requirements/torch.lock --require-hashes --no-deps
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install-dev up demo-captions demo test test-full check format proto lock browser up-production services services-install services-stop images bench-episodes bench-encoders bench bench-learning clean
+.PHONY: help install install-dev up demo-captions demo test test-full check format proto lock browser up-production services services-install services-stop images bench-episodes bench-encoders bench-fine-tune bench bench-learning clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -77,6 +77,9 @@ bench-episodes: install-dev ## FrozenLake and CliffWalking from a random policy'
 
 bench-encoders: install-dev ## Emoji by their names and as pictures, with and without a pretrained encoder
 	$(BIN)/python -m benchmarks.encoders $(ARGS)
+
+bench-fine-tune: install-dev ## Seconds and memory of one fine-tune (ARGS="--processes 2" runs it on two)
+	$(BIN)/python -m benchmarks.fine_tune $(ARGS)
 
 bench: install-dev ## Decisions per second through the whole platform
 	$(BIN)/python -m benchmarks.decide

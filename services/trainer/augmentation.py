@@ -16,38 +16,45 @@ SHIFT_PIXELS: Final = 2
 PICTURES: Final = frozenset({"image", "video"})
 
 
-def drop_modalities(rows: Sequence[Row], generator: Generator) -> list[Row]:
-    """Leaves each modality out at random, never a row's last: one that goes missing later does no harm."""
-    widest = max(map(len, rows))
-    stays_NM = torch.rand(len(rows), widest, generator=generator) >= DROPPED
-    return [_keep(row, stays_M) if len(row) > 1 else row for row, stays_M in zip(rows, stays_NM.tolist(), strict=True)]
+def drop_modalities(rows: Sequence[Row], names: Sequence[str], generator: Generator) -> list[Row]:
+    """Leaves each of the named modalities out at random, never a row's last: one that goes missing later does no harm.
+
+    What is drawn depends on the number of rows and names alone.
+    """
+    stays_NM = torch.rand(len(rows), len(names), generator=generator) >= DROPPED
+    return [_keep(row, names, stays_M) for row, stays_M in zip(rows, stays_NM.tolist(), strict=True)]
 
 
-def shift_images(batch: Batch, modalities: Sequence[ModalitySettings], generator: Generator) -> Batch:
-    """Moves every picture, and a clip's frames alike, by up to two pixels a side, the edge continued."""
+def draw_shifts(rows: int, modalities: int, generator: Generator) -> Tensor:
+    """How far to move the picture of each modality in each row, down and to the right: pixels, int64 [N, M, 2]."""
+    return torch.randint(-SHIFT_PIXELS, SHIFT_PIXELS + 1, (rows, modalities, 2), generator=generator)
+
+
+def shift_images(batch: Batch, modalities: Sequence[ModalitySettings], shifts_NM2: Tensor) -> Batch:
+    """Moves every picture, and a clip's frames alike, by what was drawn for it, the edge continued."""
     shifted = [
-        _shift_modality(one, generator) if one is not None and modality.kind in PICTURES else one
-        for one, modality in zip(batch.modalities, modalities, strict=True)
+        _shift_modality(one, shifts_NM2[:, m]) if one is not None and modality.kind in PICTURES else one
+        for m, (one, modality) in enumerate(zip(batch.modalities, modalities, strict=True))
     ]
     return replace(batch, modalities=shifted)
 
 
-def _keep(row: Row, stays: Sequence[bool]) -> Row:
-    kept = {name: value for (name, value), stay in zip(row.items(), stays, strict=False) if stay}
+def _keep(row: Row, names: Sequence[str], stays: Sequence[bool]) -> Row:
+    kept = {name: row[name] for name, stay in zip(names, stays, strict=True) if stay and name in row}
     return kept or row
 
 
-def _shift_modality(modality: ModalityBatch, generator: Generator) -> ModalityBatch:
+def _shift_modality(modality: ModalityBatch, shifts_N2: Tensor) -> ModalityBatch:
     assert isinstance(modality.inputs, Tensor)
-    return replace(modality, inputs=_shift(modality.inputs, generator))
+    return replace(modality, inputs=_shift(modality.inputs, shifts_N2[modality.rows]))
 
 
-def _shift(pixels_NXHW: Tensor, generator: Generator) -> Tensor:
+def _shift(pixels_NXHW: Tensor, shifts_N2: Tensor) -> Tensor:
     """[N, …, H, W]: a row is moved as a whole, whatever stands between."""
     count, height, width = len(pixels_NXHW), *pixels_NXHW.shape[-2:]
-    down_N1, right_N1 = torch.randint(-SHIFT_PIXELS, SHIFT_PIXELS + 1, (2, count, 1), generator=generator)
-    rows_NH1 = (down_N1 + torch.arange(height)).clamp(0, height - 1)[:, :, None]
-    columns_N1W = (right_N1 + torch.arange(width)).clamp(0, width - 1)[:, None, :]
+    rows_NH = (shifts_N2[:, :1] + torch.arange(height)).clamp(0, height - 1)
+    columns_NW = (shifts_N2[:, 1:] + torch.arange(width)).clamp(0, width - 1)
     flat_NCHW = pixels_NXHW.reshape(count, -1, height, width)
-    shifted_NHWC = flat_NCHW[torch.arange(count)[:, None, None], :, rows_NH1, columns_N1W]
-    return shifted_NHWC.permute(0, 3, 1, 2).reshape(pixels_NXHW.shape)
+    # Twice as fast as one look-up of both.
+    moved_NCHW = flat_NCHW.gather(2, rows_NH[:, None, :, None].expand(flat_NCHW.shape))
+    return moved_NCHW.gather(3, columns_NW[:, None, None, :].expand(flat_NCHW.shape)).reshape(pixels_NXHW.shape)

@@ -20,14 +20,14 @@ ROWS: Final = 256
 
 
 def next_values(networks: Networks, following: Sequence[NextState | None]) -> tuple[Tensor, Tensor]:
-    """Q(s′, ·) [N, A] with what may be chosen there, bool [N, A]: nothing where nothing followed."""
+    """Q(s′, ·) [N, A] with what may be chosen there, bool [N, A], on the CPU: nothing where nothing followed."""
     known_M = [row for row, state in enumerate(following) if state is not None]
     states = [state for state in following if state is not None]
     if not states:
         return torch.zeros(len(following), 1), torch.zeros(len(following), 1, dtype=torch.bool)
     with torch.no_grad():
         inputs_PI, mask_MA = next_inputs(networks, states)
-        q_MA = by_candidate(networks.q_network(inputs_PI).mean, mask_MA)
+        q_MA = by_candidate(networks.q_network(inputs_PI).mean.cpu(), mask_MA)
     return among(torch.tensor(known_M), len(following), q_MA, mask_MA)
 
 
@@ -61,8 +61,9 @@ def next_inputs(networks: Networks, states: Sequence[NextState]) -> tuple[Tensor
         allowed = [[action_id in state.action_ids for action_id in architecture.action_ids] for state in states]
         return states_MS, torch.tensor(allowed)
     counts_M = torch.tensor([len(state.actions) for state in states])
-    encoded_PE = networks.encoder.encode_actions(collate_bags([bag for state in states for bag in state.actions]))
-    inputs_PI = torch.cat([states_MS.repeat_interleave(counts_M, dim=0), encoded_PE], dim=1)
+    bags = collate_bags([bag for state in states for bag in state.actions])
+    encoded_PE = networks.encoder.encode_actions(bags.to(networks.device))
+    inputs_PI = torch.cat([states_MS.repeat_interleave(counts_M.to(networks.device), dim=0), encoded_PE], dim=1)
     return inputs_PI, torch.arange(int(counts_M.max())) < counts_M[:, None]
 
 

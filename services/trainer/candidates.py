@@ -8,7 +8,7 @@ import torch
 
 from services.trainer.examples import Examples, examples_of
 from services.trainer.experiences import PreparedExperience, Replay
-from services.trainer.fine_tuning import DivergedError, Report, fine_tune
+from services.trainer.fine_tuning import DivergedError, FineTune, Report
 from services.trainer.fitted_iteration import fitted_targets, head_targets
 from services.trainer.gate import Verdict, judge, judge_by_agreement, judge_by_temporal_difference
 from services.trainer.heads import add_examples
@@ -51,6 +51,7 @@ def fine_tuned_candidate(
     artifacts: ArtifactStore,
     replay: Replay,
     lease: Lease,
+    fine_tune: FineTune,
 ) -> Candidate:
     """Learns from the older experiences, is judged on the newest, and has a head that rests on all of them.
 
@@ -61,6 +62,7 @@ def fine_tuned_candidate(
     Raises:
         NothingToLearnError: there are too few experiences, or none to judge by.
         DivergedError: a loss, a weight or the head's sums are not finite.
+        ProcessesError: the processes or devices of the fine-tune are not there, or ended.
         LeaseLostError: another worker has the run.
         TrunkError: the champion's pretrained encoder is not here any more.
     """
@@ -186,7 +188,7 @@ def _refuse_infinite(statistics: HeadStatistics) -> None:
 
 
 def _report(lease: Lease) -> Report:
-    def report(step: int, steps: int, loss: float) -> None:
+    def report(step: int, steps: int, loss: float | None) -> None:
         lease.advance(READ + (FINE_TUNED - READ) * step / steps, loss, step)
 
     return report

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from multiprocessing.process import AuthenticationString  # type: ignore[attr-defined] # the stubs lack it
 from typing import Final
 
-import torch
-
 from services.trainer.experiences import Replay
+from services.trainer.launcher import fine_tune_by
+from services.trainer.process_group import settle
 from services.trainer.publishing import Publisher
 from services.trainer.reporting import Reporter
 from services.trainer.settings import TrainerSettings
@@ -37,10 +37,7 @@ def start_child(settings: TrainerSettings) -> Child:
     watch_lifeline(lifeline_of(os.environ))
     _allow_children()
     os.nice(NICENESS)
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    # That would write all memory before its first use, in search of bugs.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # it has no stub
+    settle()
     engine, artifacts = open_engine(settings.database), ArtifactStore(settings.artifact_folder)
     decode, trunks = MediaDecoder(), Trunks(settings.encoders)
     trainer = Trainer(
@@ -51,6 +48,7 @@ def start_child(settings: TrainerSettings) -> Child:
         settings=settings,
         clock=wall,
         trunks=trunks,
+        fine_tune=fine_tune_by(settings),
     )
     reported = Replay(engine, decode, artifacts.get, trunks=trunks)
     return Child(trainer, Reporter(engine, artifacts, reported, wall))

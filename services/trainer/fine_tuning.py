@@ -3,24 +3,27 @@
 Shapes: B rows of a minibatch, K slots (one an action, or one that all actions share).
 """
 
+import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Generator, Tensor
 
-from services.trainer.augmentation import drop_modalities, shift_images
+from services.trainer.augmentation import draw_shifts, drop_modalities, shift_images
 from services.trainer.examples import Examples
 from services.trainer.networks import Networks, shrink_and_perturb
 from services.trainer.objectives import Minibatch, objective_of
+from services.trainer.process_group import ALONE, CPU, Rank
 from shared.functional.adaptation import adapter_loss
 from shared.functional.regularization import l2_sp_penalty
 from shared.functional.schedules import cosine_annealing
 from shared.loop_settings import LearningSettings
-from shared.networks.batches import collate, collate_bags
+from shared.networks.batches import Bags, Batch, collate, collate_bags
 from shared.networks.q_network import QValues
+from shared.registry.manifest import Architecture
 
 BATCH: Final = 64
 LOSS_WINDOW: Final = 20
@@ -52,47 +55,68 @@ class FineTuned:
     adapter_norm: float
 
 
-# Called after every step: steps done, steps in all, loss.
-Report = Callable[[int, int, float], None]
+# Called after every step, and while there is none: steps done, steps in all, and the loss, None before the first.
+Report = Callable[[int, int, float | None], None]
+FineTune = Callable[[Networks, Examples, LearningSettings, int, Report], FineTuned]
 
 
 def fine_tune(
-    champion: Networks, examples: Examples, learning: LearningSettings, seed: int, report: Report
+    champion: Networks,
+    examples: Examples,
+    learning: LearningSettings,
+    seed: int,
+    report: Report,
+    rank: Rank = ALONE,
 ) -> FineTuned:
     """Learns from the champion's weights on; the same champion, examples, settings and seed give the same weights.
+
+    Where several ranks call it alike, they learn together and all return the same.
 
     Raises:
         DivergedError: the loss or a weight went to infinity or is not a number.
     """
-    networks = shrink_and_perturb(champion, seed)
-    networks.encoder.fit_views(
-        collate([one.features for one in examples.experiences[-VIEWED:]], list(networks.architecture.modalities))
-    )
-    parameters = list(networks.parameters())
-    pretrained = [parameter.detach() for parameter in champion.parameters()]
+    networks = _started(champion, examples, seed).to(rank.device)
+    champion = copy.deepcopy(champion).frozen().to(rank.device)
+    parameters, pretrained = list(networks.parameters()), list(champion.parameters())
     optimizer = torch.optim.AdamW(_groups(networks), weight_decay=0.0, fused=True)
     generator = Generator().manual_seed(seed)
-    objective = objective_of(learning, networks, champion)
+    estimate, objective = rank.learner(networks), objective_of(learning, networks, champion)
     losses: list[float] = []
     steps = steps_for(len(examples), learning.max_steps)
     for step, chosen in enumerate(_minibatches(len(examples), steps, generator)):
         rate = cosine_annealing(step, steps, learning.learning_rate, 0.0)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"]
-        total, error = objective(Minibatch(examples, chosen, _estimates(networks, examples, chosen, generator)))
-        adapted = adapter_loss(total, networks.encoder.adapters.parameters(), learning.adapter_beta)
+        mine, share = rank.rows(len(chosen)), rank.share(len(chosen))
+        values = estimate(*_varied(networks.architecture, examples, chosen, mine, generator))
+        total, error = objective(Minibatch(examples, chosen[mine], _on_cpu(values)))
+        task_loss = (share * total).to(rank.device)
+        adapted = adapter_loss(task_loss, networks.encoder.adapters.parameters(), learning.adapter_beta)
         loss = adapted + l2_sp_penalty(parameters, pretrained, learning.l2_sp)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call] # torch has no type here
         optimizer.step()
-        losses.append(_finite(error))
+        losses.append(_finite(rank.mean(share * error)))
         report(step + 1, steps, losses[-1])
-    if not all(bool(parameter.isfinite().all()) for parameter in parameters):
-        raise DivergedError("a weight is not finite")
-    _settle_unseen(networks, examples)
-    recent = losses[-LOSS_WINDOW:]
+    return _finished(networks.to(CPU), champion.to(CPU), examples, losses)
+
+
+def _started(champion: Networks, examples: Examples, seed: int) -> Networks:
+    """Networks that are about to learn, with views of the newest examples."""
+    networks = shrink_and_perturb(champion, seed)
+    newest = [one.features for one in examples.experiences[-VIEWED:]]
+    networks.encoder.fit_views(collate(newest, list(networks.architecture.modalities)))
+    return networks
+
+
+def _finished(networks: Networks, champion: Networks, examples: Examples, losses: Sequence[float]) -> FineTuned:
+    """Networks that have learned, ready to serve."""
     frozen = networks.frozen()
-    distance = l2_sp_penalty(frozen.parameters(), pretrained, 1.0).sqrt()
+    if not all(bool(parameter.isfinite().all()) for parameter in frozen.parameters()):
+        raise DivergedError("a weight is not finite")
+    _settle_unseen(frozen, examples)
+    recent = losses[-LOSS_WINDOW:]
+    distance = l2_sp_penalty(frozen.parameters(), champion.parameters(), 1.0).sqrt()
     adapter_norm = adapter_loss(torch.zeros(()), frozen.encoder.adapters.parameters(), 1.0).sqrt()
     return FineTuned(frozen, sum(recent) / len(recent), len(losses), float(distance), float(adapter_norm))
 
@@ -121,14 +145,22 @@ def _groups(networks: Networks) -> list[dict[str, object]]:
     return [{"params": parameters, "share": share} for parameters, share in shares if parameters]
 
 
-def _estimates(networks: Networks, examples: Examples, chosen: Tensor, generator: Generator) -> QValues:
-    """Of the chosen examples, varied at random."""
-    architecture = networks.architecture
-    taken = [examples.experiences[index] for index in chosen.tolist()]
-    batch = collate(drop_modalities([one.features for one in taken], generator), list(architecture.modalities))
-    batch = shift_images(batch, list(architecture.read.values()), generator)
-    actions = collate_bags([one.action for one in taken]) if architecture.action_features else None
-    return networks.estimates(batch, actions)
+def _varied(
+    architecture: Architecture, examples: Examples, chosen_B: Tensor, mine: slice, generator: Generator
+) -> tuple[Batch, Bags | None]:
+    """A rank's own rows of a minibatch, varied at random; what is drawn is the same in all ranks."""
+    names = list(architecture.modalities)
+    taken = [examples.experiences[index] for index in chosen_B.tolist()]
+    rows = drop_modalities([one.features for one in taken], names, generator)
+    shifts_BM2 = draw_shifts(len(rows), len(names), generator)
+    batch = shift_images(collate(rows[mine], names), list(architecture.read.values()), shifts_BM2[mine])
+    return batch, collate_bags([one.action for one in taken[mine]]) if architecture.action_features else None
+
+
+def _on_cpu(values: QValues) -> QValues:
+    """Objectives are a few small sums, with what does not come from the networks."""
+    logits = None if values.policy_logits is None else values.policy_logits.cpu()
+    return QValues(values.features.cpu(), values.mean.cpu(), values.log_variance.cpu(), logits)
 
 
 def _minibatches(count: int, steps: int, generator: Generator) -> Iterator[Tensor]:

@@ -46,6 +46,17 @@ class Networks:
         for module in self.modules:
             yield from module.parameters()
 
+    @property
+    def device(self) -> torch.device:
+        """Where all of them are."""
+        return next(self.parameters()).device
+
+    def to(self, device: torch.device) -> Self:
+        """These, moved to a device."""
+        for module in self.modules:
+            module.to(device)
+        return self
+
     def learning(self) -> Self:
         """A copy that is ready to learn: all of it, or, where it has adapters, those and the Q-network."""
         copied = copy.deepcopy(self)
@@ -71,15 +82,15 @@ class Networks:
             module.train()
 
     def states(self, batch: Batch) -> Tensor:
-        """H [N, S]."""
-        states_NS: Tensor = self.fusion(*self.encoder(batch))
+        """H [N, S], where the networks are."""
+        states_NS: Tensor = self.fusion(*self.encoder(batch.to(self.device)))
         return states_NS
 
     def estimates(self, batch: Batch, actions: Bags | None) -> QValues:
         """Of each row; with its action's bag where the architecture scores actions by their features, else None."""
         inputs_NI = self.states(batch)
         if actions is not None:
-            inputs_NI = torch.cat([inputs_NI, self.encoder.encode_actions(actions)], dim=1)
+            inputs_NI = torch.cat([inputs_NI, self.encoder.encode_actions(actions.to(self.device))], dim=1)
         values: QValues = self.q_network(inputs_NI)
         return values
 

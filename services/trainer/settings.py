@@ -1,8 +1,12 @@
 """What the trainer is told by its environment."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from shared.settings import PlatformSettings
+
+DeviceName = Literal["cpu", "cuda", "auto"]
 
 
 class TrainerSettings(PlatformSettings):
@@ -19,4 +23,15 @@ class TrainerSettings(PlatformSettings):
     )
     replay_experiences: int = Field(
         default=20_000, ge=100, description="Newest experiences that a fine-tune learns from; bounds memory and time."
+    )
+    training_processes: int = Field(
+        default=1,
+        ge=1,
+        le=8,
+        description="Processes of this machine that networks learn on, each with a core or a GPU of its own: more are "
+        "faster where there is much to learn, and take memory each. 1: in the worker's child.",
+    )
+    training_device: DeviceName = Field(
+        default="cpu",
+        description="Where networks learn: `cuda` is a GPU a process, `auto` that where there are as many, else `cpu`.",
     )

@@ -11,8 +11,9 @@ from uuid_utils import uuid7
 
 from services.trainer.candidates import NothingToLearnError, fine_tuned_candidate, first_candidate
 from services.trainer.experiences import Replay
-from services.trainer.fine_tuning import DivergedError
+from services.trainer.fine_tuning import DivergedError, FineTune, fine_tune
 from services.trainer.leasing import Lease
+from services.trainer.process_group import ProcessesError
 from services.trainer.publishing import Candidate, Publisher
 from services.trainer.settings import TrainerSettings
 from shared.db.engine import read_session, write_session
@@ -48,6 +49,7 @@ class Trainer:
     clock: Clock
     sleep: Callable[[float], None] = time.sleep
     trunks: Trunks = field(default_factory=Trunks)
+    fine_tune: FineTune = fine_tune
 
     def run(self, ref: RunRef) -> None:
         """Does a run, unless it is done or somebody else's."""
@@ -69,7 +71,7 @@ class Trainer:
             # What the library said of it is for the operator.
             logger.warning("run_failed", reason=str(error), exc_info=True)
             self._finish(lease, "failed", str(error))
-        except (DivergedError, JoinerBehindError, ArtifactError) as error:
+        except (DivergedError, JoinerBehindError, ArtifactError, ProcessesError) as error:
             logger.warning("run_failed", reason=str(error))
             self._finish(lease, "failed", str(error))
         except Exception:
@@ -92,7 +94,9 @@ class Trainer:
             # A fine-tune too makes it, where the run that should have done so has failed.
             return loop, first_candidate(loop, architecture)
         experiences = self.replay.read(loop, self.settings.replay_experiences, lease.keep)
-        return loop, fine_tuned_candidate(loop, architecture, champion, experiences, self.artifacts, self.replay, lease)
+        return loop, fine_tuned_candidate(
+            loop, architecture, champion, experiences, self.artifacts, self.replay, lease, self.fine_tune
+        )
 
     def _wait_for_joiner(self, run: TrainingRun, lease: Lease) -> None:
         """Until its offsets have passed what the run covers, so that all that was acknowledged is learned from."""

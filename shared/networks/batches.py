@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -19,6 +20,10 @@ class Bags:
     weights: Tensor
     offsets: Tensor
 
+    def to(self, device: torch.device) -> Self:
+        """These, on a device."""
+        return type(self)(self.buckets.to(device), self.weights.to(device), self.offsets.to(device))
+
 
 @dataclass(frozen=True, slots=True)
 class ModalityBatch:
@@ -27,6 +32,10 @@ class ModalityBatch:
     rows: Tensor
     inputs: Bags | Tensor
 
+    def to(self, device: torch.device) -> Self:
+        """These, on a device."""
+        return type(self)(self.rows.to(device), self.inputs.to(device))
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -34,6 +43,10 @@ class Batch:
 
     size: int
     modalities: Sequence[ModalityBatch | None]
+
+    def to(self, device: torch.device) -> Self:
+        """These, on a device."""
+        return type(self)(self.size, [None if one is None else one.to(device) for one in self.modalities])
 
 
 def collate(rows: Sequence[Row], modalities: Sequence[str]) -> Batch:

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from services.trainer.augmentation import DROPPED, drop_modalities, shift_images
+from services.trainer.augmentation import DROPPED, draw_shifts, drop_modalities, shift_images
 from shared.loop_settings import ModalitySettings
 from shared.networks.batches import collate
 
@@ -12,7 +12,7 @@ def test_a_shifted_picture_is_the_picture_up_to_two_pixels_away() -> None:
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (3, 32, 32), np.uint8)
     batch = collate([{"photo": pixels}] * 200, ["photo"])
-    (shifted,) = shift_images(batch, [IMAGE], torch.Generator().manual_seed(0)).modalities
+    (shifted,) = shift_images(batch, [IMAGE], draw_shifts(200, 1, torch.Generator().manual_seed(0))).modalities
     assert shifted is not None
     assert isinstance(shifted.inputs, torch.Tensor)
     assert shifted.inputs.dtype == torch.uint8
@@ -26,7 +26,8 @@ def test_a_shifted_picture_is_the_picture_up_to_two_pixels_away() -> None:
 def test_a_clip_is_shifted_as_a_whole() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (3, 32, 32), np.uint8)
     batch = collate([{"clip": np.stack([frame] * 8)}] * 50, ["clip"])
-    (shifted,) = shift_images(batch, [ModalitySettings(kind="video")], torch.Generator().manual_seed(0)).modalities
+    shifts = draw_shifts(50, 1, torch.Generator().manual_seed(0))
+    (shifted,) = shift_images(batch, [ModalitySettings(kind="video")], shifts).modalities
     assert shifted is not None
     assert isinstance(shifted.inputs, torch.Tensor)
     assert shifted.inputs.shape == (50, 8, 3, 32, 32)
@@ -36,14 +37,22 @@ def test_a_clip_is_shifted_as_a_whole() -> None:
 
 def test_other_kinds_and_missing_pictures_are_left_alone() -> None:
     batch = collate([{"vector": np.ones(3, np.float32)}] * 2, ["photo", "vector"])
-    assert shift_images(batch, [IMAGE, EMBEDDING], torch.Generator()) == batch
+    assert shift_images(batch, [IMAGE, EMBEDDING], draw_shifts(2, 2, torch.Generator())) == batch
 
 
 def test_modalities_are_dropped_as_often_as_said_and_never_the_last() -> None:
     vector = np.ones(3, np.float32)
-    rows = drop_modalities([{"one": vector, "other": vector}] * 4000, torch.Generator().manual_seed(0))
+    names = ["one", "other"]
+    rows = drop_modalities([{"one": vector, "other": vector}] * 4000, names, torch.Generator().manual_seed(0))
     assert all(rows)
     dropped = np.mean(["one" not in row for row in rows])
     # Both at once, which is not done, aside; 4σ of 4,000.
     assert abs(dropped - DROPPED * (1 - DROPPED)) < 4 * np.sqrt(0.1 * 0.9 / 4000)
-    assert drop_modalities([{"one": vector}] * 100, torch.Generator().manual_seed(0)) == [{"one": vector}] * 100
+    assert drop_modalities([{"one": vector}] * 100, names, torch.Generator().manual_seed(0)) == [{"one": vector}] * 100
+
+
+def test_what_is_dropped_does_not_depend_on_the_order_in_which_a_row_was_made() -> None:
+    vector, names = np.ones(3, np.float32), ["one", "other"]
+    rows, turned = ([dict.fromkeys(order, vector)] * 100 for order in (names, names[::-1]))
+    kept, also = (drop_modalities(of, names, torch.Generator().manual_seed(0)) for of in (rows, turned))
+    assert [set(row) for row in kept] == [set(row) for row in also]
