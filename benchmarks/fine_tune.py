@@ -6,7 +6,6 @@ names digits that it was not shown.
 """
 
 import argparse
-import cProfile
 import io
 import json
 import os
@@ -15,8 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -41,6 +38,7 @@ TENANT, LOOP = "default", "digits"
 CLASSES: Final = 10
 SHOWN: Final = 1400
 NOISE: Final = 16.0
+# Kibibytes, the kernel's unit.
 MEBIBYTE: Final = 1024
 
 Pictures = NDArray[np.uint8]
@@ -50,17 +48,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiences", type=int, default=5000)
     parser.add_argument("--processes", type=int, default=1, help="that the networks learn on")
-    parser.add_argument("--profile", type=Path, help="where to write what cProfile found")
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.home is not None:
-        measure(options.home, options.profile)
+        measure(options.home)
         return
     with tempfile.TemporaryDirectory() as home:
         log_experiences(Path(home), options.experiences)
         command = [sys.executable, "-m", "benchmarks.fine_tune", "--home", home]
-        if options.profile is not None:
-            command += ["--profile", str(options.profile)]
         environment = os.environ | {
             "REWARDLOOP_TRAINING_PROCESSES": str(options.processes),
             "OMP_NUM_THREADS": "1",
@@ -151,7 +146,7 @@ def rows_of(decision: Decision, sequence: int, reward: float) -> tuple[DecisionR
     return row, experience
 
 
-def measure(home: Path, profile: Path | None) -> None:
+def measure(home: Path) -> None:
     """Does the run in this process, and prints the figures."""
     from services.trainer.child import start_child
     from services.trainer.experiences import Replay
@@ -164,8 +159,7 @@ def measure(home: Path, profile: Path | None) -> None:
     trainer = replace(trainer, replay=Replay(trainer.engine, decode_all, trainer.artifacts.get))
     trainer.run(request(trainer.engine, "initialise"))
     ref, started, worked = request(trainer.engine, "fine_tune"), time.monotonic(), cpu_seconds()
-    with profiled(profile):
-        trainer.run(ref)
+    trainer.run(ref)
     seconds, cpu = time.monotonic() - started, cpu_seconds() - worked
     peak = peak_mebibytes()
     with read_session(trainer.engine) as session:
@@ -199,16 +193,6 @@ def cpu_seconds() -> float:
     """Of this process, and of those that it started and that have ended."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + ended.ru_utime + ended.ru_stime
-
-
-@contextmanager
-def profiled(path: Path | None) -> Iterator[None]:
-    if path is None:
-        yield
-        return
-    with cProfile.Profile() as found:
-        yield
-    found.dump_stats(path)
 
 
 def accuracy(engine: Engine, settings: TrainerSettings) -> dict[str, float]:

@@ -83,6 +83,8 @@ def test_a_process_that_dies_fails_it_and_takes_the_other_along() -> None:
 
 def test_a_worker_that_is_killed_leaves_no_process_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REWARDLOOP_TRAINING_PROCESSES", "2")
+    # Where the folder that it leaves is the test's.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     engine = open_engine(PlatformSettings(home=tmp_path).database)
     upgrade(engine)
     bandit.add_loop(engine, bandit.settings(learning={"max_steps": 10_000}))
