@@ -1,7 +1,7 @@
 """Engines, sessions and the schema: SQLite in WAL with every commit fsynced, or PostgreSQL."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -84,7 +84,10 @@ def open_upgraded(url: str) -> Engine:
     """
     try:
         engine = open_engine(url)
-        upgrade(engine)
+        with ExitStack() as undo:
+            undo.callback(engine.dispose)
+            upgrade(engine)
+            undo.pop_all()
     except (ArgumentError, ModuleNotFoundError) as error:
         advice = (
             "set REWARDLOOP_DATABASE_URL as in postgresql+psycopg://user:password@host/name, with psycopg installed"

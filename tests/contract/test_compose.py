@@ -76,7 +76,7 @@ def test_nobody_is_root_in_our_images() -> None:
     assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == ["10001:10001"]
 
 
-@pytest.mark.parametrize("name", services().keys() - ours().keys())
+@pytest.mark.parametrize("name", sorted(services().keys() - ours().keys()))
 def test_images_of_others_are_pinned(name: str) -> None:
     assert re.fullmatch(r"docker\.io/[a-z/]+:v?\d+\.\d+[.\d]*(-bookworm)?", services()[name]["image"])
 

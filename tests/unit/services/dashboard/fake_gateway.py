@@ -97,6 +97,11 @@ class FakeGateway:
             "reward_by_version": [earned(of) | {"model_version": name} for name, of in versions],
             "reward_curve": [bucket(last) for last in ends],
             **self.report(),
+            "spooled": {},
+            "apprentice_decisions": 0,
+            "apprentice_matches": 0,
+            "apprentice_match_share": None,
+            "last_drift_at": None,
             "warnings": [],
         }
 
