@@ -14,6 +14,7 @@ from services.feedback.repository.writing import take_sequences
 from services.gateway.authentication import ensure_bootstrap_key
 from services.gateway.repository import add_key, add_media, delete_loop, read_keys, save_loop
 from services.gateway.settings import GatewaySettings
+from services.trainer.drifting import DriftWatch
 from services.trainer.scheduling import schedule
 from shared.db.engine import read_session, write_session
 from shared.db.loops import keep_loop
@@ -102,7 +103,7 @@ def test_runs_that_many_ask_for_are_one(engine: Engine) -> None:
 def test_a_due_fine_tune_is_asked_for_once(engine: Engine) -> None:
     with write_session(engine) as session:
         session.get_one(LoopRow, LOOP).last_sequence = 10_000
-    due = at_once(engine, lambda session, _: schedule(session, NOW))
+    due = at_once(engine, lambda session, _: schedule(session, NOW, DriftWatch()))
     assert sum(bool(refs) for refs in due) == 1
 
 

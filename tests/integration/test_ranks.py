@@ -104,4 +104,12 @@ def test_a_worker_that_is_killed_leaves_no_process_behind(tmp_path: Path, monkey
 
 
 def ranks_of(root: psutil.Process) -> list[psutil.Process]:
-    return [one for one in root.children(recursive=True) if "services.trainer.rank" in one.cmdline()]
+    return [one for one in root.children(recursive=True) if "services.trainer.rank" in command_of(one)]
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """Empty where it has just ended."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
