@@ -119,9 +119,9 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
     platform.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """For all tests of a file that leave it running."""
+    """For all tests of a worker that leave it running: each has loops of its own, of names that no other file uses."""
     platform = Platform(tmp_path_factory.mktemp("platform") / "state")
     platform.start()
     yield platform
@@ -130,7 +130,7 @@ def shared_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platfo
 
 @pytest.fixture(scope="module")
 def http(shared_platform: Platform) -> Iterator[httpx.Client]:
-    """A client of the platform that the tests of a file share; each has loops of its own."""
+    """A client of the platform that tests share."""
     with shared_platform.client() as client:
         yield client
 

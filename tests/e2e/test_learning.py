@@ -12,7 +12,6 @@ from tests.e2e import product
 from tests.e2e.conftest import until
 from tests.e2e.test_settings import (
     COLOURS,
-    VISITS,
     decide,
     distribution,
     fine_tuned,
@@ -23,6 +22,9 @@ from tests.e2e.test_settings import (
 )
 
 Row = dict[str, object]
+
+# Enough for statistics to warn.
+VISITS = 60
 
 
 def put_apprentice(http: httpx.Client, loop_id: str, mode: str, **more: object) -> None:
@@ -160,17 +162,17 @@ def test_drift_starts_a_fine_tune_and_statistics_tell_of_it(http: httpx.Client) 
     learning = {"on_drift": True, "max_steps": 100, "min_experiences": 1_000_000}
     put(http, "drifting", learning=learning)
     until(lambda: decide(http, "drifting")["model_version"] == "1", "version 1 decides")
-    for seen in (VISITS, VISITS + 200):
-        visit(http, "drifting", seen - (VISITS if seen > VISITS else 0))
+    for first, seen in ((0, VISITS), (VISITS, VISITS + 200)):
+        visit(http, "drifting", seen - first, first=first)
         learned(http, "drifting", seen)
     assert product.statistics(http, "drifting")["last_drift_at"] is None
-    visit(http, "drifting", 150, lambda *of: 1 - left_for_red(*of))
+    visit(http, "drifting", 150, lambda *of: 1 - left_for_red(*of), first=VISITS + 200)
     until(lambda: runs(http, "drifting")[0]["reason"] == "drift", "drift was found")
     assert product.statistics(http, "drifting")["last_drift_at"] == runs(http, "drifting")[0]["requested_at"]
 
 
 def test_actions_that_come_and_go_with_unlike_features_are_all_decided_on(http: httpx.Client) -> None:
-    http.put("/v1/loops/offers", json={"modalities": {"words": {"kind": "text"}}}, timeout=60).raise_for_status()
+    http.put("/v1/loops/goods", json={"modalities": {"words": {"kind": "text"}}}, timeout=60).raise_for_status()
     asked: list[Row] = [
         {
             "context": {"words": "a shoe"},
@@ -178,13 +180,13 @@ def test_actions_that_come_and_go_with_unlike_features_are_all_decided_on(http: 
         }
         for number in range(20)
     ]
-    url = "/v1/loops/offers/decisions:batch"
+    url = "/v1/loops/goods/decisions:batch"
     for count in (20, 40):
         decisions = http.post(url, json={"decisions": asked}).raise_for_status().json()["decisions"]
         events = [{"decision_id": one["decision_id"], "metric": "reward", "value": 1} for one in decisions]
-        http.post("/v1/loops/offers/feedback", json=events).raise_for_status()
-        learned(http, "offers", count)
-        until(lambda: http.get("/v1/loops/offers/models/1").is_success, "there is a version")
+        http.post("/v1/loops/goods/feedback", json=events).raise_for_status()
+        learned(http, "goods", count)
+        until(lambda: http.get("/v1/loops/goods/models/1").is_success, "there is a version")
     assert all(0 < one["probability"] <= 1 for one in decisions)
     assert {len(one["ranking"]) for one in decisions} == {2}
 

@@ -62,16 +62,16 @@ def test_every_strategy_replays(http: httpx.Client, shared_platform: Platform) -
 def test_a_policy_that_was_learned_itself_replays(http: httpx.Client, shared_platform: Platform) -> None:
     learning = {"objective": "reward_guided", "learning_rate": 5e-3, "max_steps": 100}
     exploration = {"strategy": "epsilon_greedy", "epsilon": 1.0, "floor": 0.02, "seed": 1}
-    revision = put(http, "guided", learning=learning, exploration=exploration)
-    visit(http, "guided", 200, [])
-    run = product.fine_tune(http, "guided")
+    revision = put(http, "logits", learning=learning, exploration=exploration)
+    visit(http, "logits", 200, [])
+    run = product.fine_tune(http, "logits")
     assert run["status"] == "succeeded", run
-    decision_id = visit(http, "guided", 30, ["other"])
-    detail = http.get(f"/v1/loops/guided/decisions/{decision_id}").raise_for_status().json()
+    decision_id = visit(http, "logits", 30, ["other"])
+    detail = http.get(f"/v1/loops/logits/decisions/{decision_id}").raise_for_status().json()
     told = {row["id"]: (row["policy_logit"], row["probability"]) for row in detail["ranking"]}
     likelihood = np.exp([told["left"][0], told["right"][0]])
     assert told["left"][1] == pytest.approx(0.98 * likelihood[0] / likelihood.sum() + 0.01)
-    versions = replayed(shared_platform, "guided", {revision: ExplorationSettings.model_validate(exploration)})
+    versions = replayed(shared_platform, "logits", {revision: ExplorationSettings.model_validate(exploration)})
     assert sorted(versions) == [1, 2]
 
 

@@ -56,7 +56,8 @@ def noisy_but_for_red(colour: str, _: str, generator: random.Random) -> float:
     return 0.5 if colour == "red" else float(generator.random() < 0.5)
 
 
-def visit(http: httpx.Client, loop_id: str, count: int = VISITS, reward: Reward = left_for_red) -> None:
+def visit(http: httpx.Client, loop_id: str, count: int = VISITS, reward: Reward = left_for_red, first: int = 0) -> None:
+    """Decisions with their feedback; `first` is the number of the first one, where a loop is visited again."""
     generator = random.Random(0)
     colours = generator.choices(COLOURS, k=count)
     # Draws are keyed by the ids too: with ids of its own every run of a test learns from other actions.
@@ -65,7 +66,7 @@ def visit(http: httpx.Client, loop_id: str, count: int = VISITS, reward: Reward 
             "decision_id": f"{loop_id}-{number}",
             "context": {"user": {"colour": colour}, "words": f"a {colour} shoe"},
         }
-        for number, colour in enumerate(colours)
+        for number, colour in enumerate(colours, first)
     ]
     url = f"/v1/loops/{loop_id}/decisions:batch"
     decisions = http.post(url, json={"decisions": batch}).raise_for_status().json()["decisions"]

@@ -40,7 +40,7 @@ def test_stream_learns_by_asking_for_fine_tunes(shared_platform: Platform, strea
 
 
 @pytest.mark.parametrize(
-    ("count", "every", "steps"), [(60, 30, 40), pytest.param(200, 100, 600, marks=pytest.mark.long)]
+    ("count", "every", "steps"), [(40, 20, 20), pytest.param(200, 100, 600, marks=pytest.mark.long)]
 )
 def test_same_ids_and_seed_give_the_same_decisions(
     tmp_path: Path, streams: Path, count: int, every: int, steps: int

@@ -12,8 +12,15 @@ import pytest
 from tests.e2e.conftest import Platform, alive
 
 
-@pytest.mark.parametrize("to_group", [False, True], ids=["alone", "group"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+@pytest.mark.parametrize(
+    ("number", "to_group"),
+    [
+        pytest.param(signal.SIGTERM, True, id="term-group"),
+        pytest.param(signal.SIGINT, False, id="int-alone"),
+        pytest.param(signal.SIGTERM, False, id="term-alone", marks=pytest.mark.long),
+        pytest.param(signal.SIGINT, True, id="int-group", marks=pytest.mark.long),
+    ],
+)
 def test_a_signal_stops_everything(platform: Platform, number: signal.Signals, to_group: bool) -> None:
     running = platform.processes()
     assert len(running) >= 7
