@@ -164,9 +164,15 @@ def _ended(processes: Sequence[psutil.Process], seconds: float) -> bool:
         while _lives(process):
             if time.monotonic() > deadline:
                 return False
-            with suppress(psutil.TimeoutExpired):
-                process.wait(POLL_SECONDS)
+            _await(process, POLL_SECONDS)
+        # As a zombie it would keep its number, by which PostgreSQL takes it for alive.
+        _await(process, 0)
     return True
+
+
+def _await(process: psutil.Process, seconds: float) -> None:
+    with suppress(psutil.TimeoutExpired):
+        process.wait(seconds)
 
 
 def free_port() -> int:

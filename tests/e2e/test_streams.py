@@ -39,15 +39,10 @@ def test_stream_learns_by_asking_for_fine_tunes(shared_platform: Platform, strea
     assert report["last"] > 0.3
 
 
-@pytest.mark.parametrize(
-    ("count", "every", "steps"), [(40, 20, 20), pytest.param(200, 100, 600, marks=pytest.mark.long)]
-)
-def test_same_ids_and_seed_give_the_same_decisions(
-    tmp_path: Path, streams: Path, count: int, every: int, steps: int
-) -> None:
+@pytest.mark.long
+def test_same_ids_and_seed_give_the_same_decisions(tmp_path: Path, streams: Path) -> None:
     digests = set()
-    loop = json.dumps({"learning": {"max_steps": steps}})
-    arguments = ("--stream", "digits", "--n", str(count), "--same", "--train-every", str(every), "--loop", loop)
+    arguments = ("--stream", "digits", "--n", "200", "--same", "--train-every", "100")
     for attempt in ("first", "second"):
         platform = Platform(tmp_path / attempt)
         platform.start()
