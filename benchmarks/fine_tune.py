@@ -219,8 +219,8 @@ def accuracy(engine: Engine, settings: TrainerSettings) -> dict[str, float]:
     data = [png(picture) for picture in pictures[SHOWN:]]
     contexts = [{"image": Media("image/png", sha256(one).hexdigest(), one)} for one in data]
     rows, _ = prepare(contexts, loop.settings.modalities, decode_all, artifacts.get)
-    networks = load_networks(version, artifacts)
     manifest = Manifest.model_validate_json(artifacts.get(version.manifest_sha256))
+    networks = load_networks(manifest, artifacts)
     policy = Policy(manifest.architecture, *load_policy(manifest.architecture, artifacts.get(manifest.parts["policy"])))
     with torch.inference_mode():
         states_NS = networks.states(collate(rows, list(manifest.architecture.modalities)))

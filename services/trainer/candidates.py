@@ -8,7 +8,7 @@ import torch
 
 from services.trainer.examples import Examples, examples_of
 from services.trainer.experiences import PreparedExperience, Replay
-from services.trainer.fine_tuning import DivergedError, FineTune, Report
+from services.trainer.fine_tuning import DivergedError, FineTune, FineTuned, Report
 from services.trainer.fitted_iteration import fitted_targets, head_targets
 from services.trainer.gate import Verdict, judge, judge_by_agreement, judge_by_temporal_difference
 from services.trainer.heads import add_examples
@@ -75,56 +75,42 @@ def fine_tuned_candidate(
     older = examples_of(as_learned(loop, experiences[:cut]), architecture, reward_range)
     if len(older) < LEAST_EXPERIENCES:
         raise NothingToLearnError(f"{len(experiences)} experiences are too few")
-    serving = load_networks(champion, artifacts)
+    manifest = Manifest.model_validate_json(artifacts.get(champion.manifest_sha256))
+    serving = load_networks(manifest, artifacts)
     start = warm_start(serving, architecture, learning.seed)
     tuned = fine_tune(start, replayed(older, learning), learning, learning.seed + champion.version, _report(lease))
     statistics = _head(loop, tuned.networks, older, lease)
-    if learning.bootstraps:
-        # What followed is valued over all of them together.
-        completed = _head(loop, tuned.networks, examples_of(experiences, architecture, reward_range), lease)
-    else:
-        newest = examples_of(as_learned(loop, experiences[cut:]), architecture, reward_range)
-        completed = add_examples(tuned.networks, statistics, newest, lease.keep)
-    _refuse_infinite(completed)
+    completed = _completed(loop, tuned.networks, statistics, experiences, cut, lease)
     rows = held_out_rows(experiences[cut:], replay.read_decisions(loop, experiences[cut:]), reward_range)
     if not rows:
         raise NothingToLearnError("none of the newest experiences can be scored")
-    served = experiences[:cut]
+    served, theirs = experiences[:cut], rows
     if learning.bootstraps:
         # The champion's head learned the others online; that of Q-learning does not.
         served = [one for one in served if one.row.first_sequence <= champion.covers_sequence]
-    theirs = rows
     if (architecture.modalities, architecture.trunks) != (serving.architecture.modalities, serving.architecture.trunks):
         by_id = replay.read_as(loop, serving.architecture, experiences, lease.keep)
         served = [by_id[one.row.decision_id] for one in served]
         theirs = [replace(row, experience=by_id[row.experience.row.decision_id]) for row in rows]
-    goes_online = loop.settings.learning_mode == "online" and _is_apprentice(champion, artifacts)
     verdict = _judge(loop, (tuned.networks, statistics), serving, served, rows, theirs, lease)
+    goes_online = loop.settings.learning_mode == "online" and _is_apprentice(manifest)
     return Candidate(
         networks=tuned.networks,
         statistics=completed,
         parent=champion.version,
         covers_sequence=covers_sequence,
-        metrics={
-            "training_loss": tuned.loss,
-            "steps": float(tuned.steps),
-            "l2_sp_distance": tuned.distance,
-            "adapter_norm": tuned.adapter_norm,
-            "gate": verdict.finding,
-            **verdict.figures,
-        },
+        metrics=_metrics(tuned, verdict),
         takes_over=verdict.takes_over or (goes_online and verdict.finding != "failed"),
         detail=verdict.detail,
     )
 
 
-def load_networks(version: ModelVersion, artifacts: ArtifactStore) -> Networks:
+def load_networks(manifest: Manifest, artifacts: ArtifactStore) -> Networks:
     """A registered version's networks, verified by their hashes.
 
     Raises:
         ArtifactError: a part is missing or corrupt.
     """
-    manifest = Manifest.model_validate_json(artifacts.get(version.manifest_sha256))
     architecture = manifest.architecture
     parts = {name: artifacts.get(sha256) for name, sha256 in manifest.parts.items()}
     encoder = load_module(build_encoder(architecture), parts["encoding"])
@@ -133,9 +119,44 @@ def load_networks(version: ModelVersion, artifacts: ArtifactStore) -> Networks:
     return Networks(architecture, encoder, fusion, q_network)
 
 
-def _is_apprentice(version: ModelVersion, artifacts: ArtifactStore) -> bool:
-    manifest = Manifest.model_validate_json(artifacts.get(version.manifest_sha256))
+def _is_apprentice(manifest: Manifest) -> bool:
     return manifest.settings.learning_mode == "apprentice" and manifest.parent is not None
+
+
+def _metrics(tuned: FineTuned, verdict: Verdict) -> dict[str, float | str | None]:
+    return {
+        "training_loss": tuned.loss,
+        "steps": float(tuned.steps),
+        "l2_sp_distance": tuned.distance,
+        "adapter_norm": tuned.adapter_norm,
+        "gate": verdict.finding,
+        **verdict.figures,
+    }
+
+
+def _completed(
+    loop: Loop,
+    networks: Networks,
+    statistics: HeadStatistics,
+    experiences: Sequence[PreparedExperience],
+    cut: int,
+    lease: Lease,
+) -> HeadStatistics:
+    """The head's statistics of all experiences, from those of the ones before the cut.
+
+    Raises:
+        DivergedError: they are not finite.
+    """
+    reward_range = loop.settings.reward.range
+    if loop.settings.learning.bootstraps:
+        # What followed is valued over all of them together.
+        completed = _head(loop, networks, examples_of(experiences, networks.architecture, reward_range), lease)
+    else:
+        newest = examples_of(as_learned(loop, experiences[cut:]), networks.architecture, reward_range)
+        completed = add_examples(networks, statistics, newest, lease.keep)
+    if not all(bool(tensor.isfinite().all()) for tensor in completed.tensors().values()):
+        raise DivergedError("the loss of a held-out experience is not finite")
+    return completed
 
 
 def _judge(
@@ -180,11 +201,6 @@ def _head(loop: Loop, networks: Networks, examples: Examples, lease: Lease) -> H
         examples = replace(examples, rewards=fitted_targets(networks, examples, learning.discount, lease.keep))
     empty = empty_statistics(networks.architecture, learning.half_life_microseconds)
     return add_examples(networks, empty, examples, lease.keep)
-
-
-def _refuse_infinite(statistics: HeadStatistics) -> None:
-    if not all(bool(tensor.isfinite().all()) for tensor in statistics.tensors().values()):
-        raise DivergedError("the loss of a held-out experience is not finite")
 
 
 def _report(lease: Lease) -> Report:

@@ -67,7 +67,7 @@ class Reporter:
         covered = champion.version, max(one.row.sequence for one in experiences)
         if newest is not None and covered == (newest.model_version, newest.sequence):
             return None
-        networks = load_networks(champion, self.artifacts)
+        networks = load_networks(manifest, self.artifacts)
         measured = measure(networks, _valued(networks, examples, learning))
         report = _report(networks.architecture, examples, measured, learning.seed, self._fairness(loop, experiences))
         stored = StoredReport(tenant, loop_id, *covered, self.clock(), report)

@@ -69,7 +69,7 @@ def test_what_it_learned_picks_the_right_action(workplace: Workplace) -> None:
     loop, replay = bandit.read_loop_of(workplace.engine), workplace.trainer().replay
     experiences = replay.read(loop, 200, lambda: None)
     decisions = replay.read_decisions(loop, experiences)
-    networks = load_networks(workplace.champion(), workplace.artifacts)
+    networks = load_networks(workplace.manifest(workplace.champion()), workplace.artifacts)
     _, statistics = workplace.policy(workplace.champion())
     rows = held_out_rows(experiences, decisions, (0.0, 1.0))
     chosen = score(networks, statistics, rows, loop.settings.exploration, lambda: None).expected_rewards.argmax(1)
