@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 
 from shared import wire
+from shared.db.decisions import OF_ITS_DECISION
 from shared.db.engine import open_engine, read_session
 from shared.db.tables import DecisionRow, ExperienceRow, LoopRow
 from shared.pb.events.v1 import events_pb2
@@ -32,7 +33,7 @@ def read_newest_loop(home: Path) -> Told:
         loop_id = session.scalars(select(LoopRow.loop_id).order_by(LoopRow.created_at.desc()).limit(1)).one()
         query = (
             select(of.action_id, of.reward, DecisionRow.payload)
-            .join(DecisionRow, (DecisionRow.loop_id == of.loop_id) & (DecisionRow.decision_id == of.decision_id))
+            .join(DecisionRow, OF_ITS_DECISION)
             .where(of.loop_id == loop_id, of.model_version.is_not(None))
             .order_by(of.sequence)
         )
@@ -70,5 +71,6 @@ def plot_calibration(axes: Axes, told: Told) -> None:
 
 def _told(action_id: str, reward: float, payload: bytes) -> tuple[float, float, float]:
     logged = events_pb2.DecisionMade.FromString(payload)
-    position = [action.id for action in logged.actions].index(action_id)
-    return logged.model_version, float(wire.doubles_from_pb(logged.expected_rewards)[position]), reward
+    expected = wire.expected_reward(logged, action_id)
+    assert expected is not None
+    return logged.model_version, expected, reward

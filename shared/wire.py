@@ -209,6 +209,14 @@ def decision_from_pb(message: events_pb2.DecisionMade) -> domain.Decision:
     )
 
 
+def expected_reward(message: events_pb2.DecisionMade, action_id: str) -> float | None:
+    """What was expected of an action; None where no model version decided, or the action was no candidate."""
+    ids = [action.id for action in message.actions]
+    if not message.HasField("expected_rewards") or action_id not in ids:
+        return None
+    return float(doubles_from_pb(message.expected_rewards)[ids.index(action_id)])
+
+
 def _scores_from_pb(message: events_pb2.DecisionMade) -> domain.Scores | None:
     if not message.HasField("expected_rewards"):
         return None

@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from shared import wire
+from shared.db.decisions import OF_ITS_DECISION
 from shared.db.tables import DecisionRow, ExperienceRow, LoopRow, ModelVersionRow, TrainingRunRow
 from shared.domain import Decision
 from shared.loop_settings import Loop
@@ -72,24 +73,16 @@ def read_expectations(
     The expected one is the taken action's as it was logged; None where no model version expected anything.
     """
     of = ExperienceRow
-    decision = and_(
-        DecisionRow.tenant == of.tenant, DecisionRow.loop_id == of.loop_id, DecisionRow.decision_id == of.decision_id
-    )
     query = (
         select(of.sequence, of.action_id, of.reward, DecisionRow.payload)
-        .join(DecisionRow, decision)
+        .join(DecisionRow, OF_ITS_DECISION)
         .where(of.tenant == loop.tenant, of.loop_id == loop.loop_id, of.sequence > after)
         .where(of.restates_sequence.is_(None))
         .order_by(of.sequence)
         .limit(limit)
     )
     for sequence, action_id, reward, payload in session.execute(query):
-        logged = events_pb2.DecisionMade.FromString(payload)
-        ids = [action.id for action in logged.actions]
-        expected = None
-        if logged.HasField("expected_rewards") and action_id in ids:
-            expected = float(wire.doubles_from_pb(logged.expected_rewards)[ids.index(action_id)])
-        yield sequence, expected, reward
+        yield sequence, wire.expected_reward(events_pb2.DecisionMade.FromString(payload), action_id), reward
 
 
 def read_learning_record(session: Session, tenant: str, loop_id: str) -> LearningRecord:

@@ -1,10 +1,10 @@
 """Decisions and experiences as the database keeps them, with what came of each; the joiner writes them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, fields
+from typing import Final, Literal, get_args
 
-from sqlalchemy import ColumnElement, and_, select, tuple_
+from sqlalchemy import ColumnElement, Row, and_, select, tuple_
 from sqlalchemy.orm import Session
 
 from shared import wire
@@ -14,6 +14,17 @@ from shared.pb.events.v1 import events_pb2
 
 # An import closes what came with a reward of its own.
 ClosedBy = Literal["feedback", "timeout", "import"]
+
+# What an experience is read from: the columns alone are read in a fraction of the time that mapped rows take.
+EXPERIENCE_COLUMNS: Final = tuple(
+    getattr(ExperienceRow, field.name) for field in fields(Experience) if hasattr(ExperienceRow, field.name)
+)
+# Joins an experience with its decision.
+OF_ITS_DECISION: Final = and_(
+    DecisionRow.tenant == ExperienceRow.tenant,
+    DecisionRow.loop_id == ExperienceRow.loop_id,
+    DecisionRow.decision_id == ExperienceRow.decision_id,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,21 +225,9 @@ def _read_experience(session: Session, decision: DecisionRow) -> StoredExperienc
     return None if row is None else _experience(row)
 
 
-def experience_of(row: ExperienceRow) -> Experience:
-    """An experience as its row has it: without a state."""
-    return Experience(
-        tenant=row.tenant,
-        loop_id=row.loop_id,
-        sequence=row.sequence,
-        decision_id=row.decision_id,
-        decided_at=row.decided_at,
-        action_id=row.action_id,
-        probability=row.probability,
-        reward=row.reward,
-        model_version=row.model_version,
-        restates_sequence=row.restates_sequence,
-        previous_reward=row.previous_reward,
-    )
+def experience_of(row: ExperienceRow | Row[*tuple[object, ...]]) -> Experience:
+    """An experience as its row, or the columns of one, have it: without a state."""
+    return Experience(**{column.key: getattr(row, column.key) for column in EXPERIENCE_COLUMNS})
 
 
 def _experience(row: ExperienceRow) -> StoredExperience:

@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import and_, bindparam, delete, null, select, update
+from sqlalchemy import bindparam, delete, null, select, update
 from sqlalchemy.orm import Session
 
 from services.feedback.repository.writing import add_numbers, take_sequences
 from services.feedback.windows import LoopKey
 from shared import wire
-from shared.db.decisions import feedback_of
+from shared.db.decisions import OF_ITS_DECISION, feedback_of
 from shared.db.dialects import table_of
 from shared.db.loops import keep_loop, seize_loop
 from shared.db.statistics import CountName
@@ -68,12 +68,9 @@ def read_restatement(session: Session, loop: LoopKey) -> RestatementRow | None:
 def read_restatable(session: Session, row: RestatementRow, limit: int, with_decisions: bool) -> list[Restatable]:
     """The oldest experiences that a restatement has not come to; an imported reward has no feedback behind it."""
     of = ExperienceRow
-    decision = and_(
-        DecisionRow.tenant == of.tenant, DecisionRow.loop_id == of.loop_id, DecisionRow.decision_id == of.decision_id
-    )
     query = (
         select(of, DecisionRow.served_action_id, DecisionRow.payload if with_decisions else null())
-        .join(DecisionRow, decision)
+        .join(DecisionRow, OF_ITS_DECISION)
         .where(of.tenant == row.tenant, of.loop_id == row.loop_id, ~of.superseded, of.closed_by != "import")
         .where(of.sequence > row.done_sequence, of.sequence <= row.until_sequence)
         .order_by(of.sequence)
