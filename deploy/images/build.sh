@@ -7,7 +7,8 @@ cd "$(dirname "$0")/../.."
 targets=${TARGETS:-slim torch}
 base=${BASE_IMAGE:-}
 
-if docker info >/dev/null 2>&1; then
+# A base that is made here stands in buildah's store.
+if [ "$base" != debootstrap ] && docker info >/dev/null 2>&1; then
     build=(docker build)
 elif command -v buildah >/dev/null; then
     # chroot and vfs ask for no rights that a container or a plain machine may lack.
@@ -25,10 +26,9 @@ if [ "$base" = debootstrap ]; then
         # The machine's own mirror.
         mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -v '^#' | grep -oEm1 'https?://[^ ]+') || true
         debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$root" ${mirror:+"$mirror"}
-        tar -C "$root" -c . | buildah --storage-driver vfs import - "$base" >/dev/null 2>&1 ||
-            { container=$(buildah --storage-driver vfs from scratch) &&
-                buildah --storage-driver vfs add "$container" "$root" / >/dev/null &&
-                buildah --storage-driver vfs commit --rm "$container" "$base" >/dev/null; }
+        container=$(buildah --storage-driver vfs from scratch)
+        buildah --storage-driver vfs add "$container" "$root" / >/dev/null
+        buildah --storage-driver vfs commit --rm "$container" "$base" >/dev/null
     fi
 fi
 

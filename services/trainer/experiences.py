@@ -12,7 +12,7 @@ from shared.db.episodes import read_ends, read_next_decisions
 from shared.domain import Action, Decision, End
 from shared.loop_settings import Loop, ModalitySettings
 from shared.networks.media_decoder import Decode
-from shared.networks.preparation import Fetch, Row, prepare
+from shared.networks.preparation import Fetch, Row, Trunk, prepare
 from shared.networks.preprocessing import Bag, RefusedValueError, action_features
 from shared.networks.trunks import Trunks
 from shared.registry.manifest import Architecture, TrunkIdentity
@@ -159,16 +159,20 @@ class Replay:
         keep_lease: Callable[[], None],
     ) -> None:
         """Prepares decisions that are not kept, by id, with the action that was taken; None: the drawn one."""
-        for chunk in chunks([decision_id for decision_id in taken if decision_id not in kept], CHUNK):
+        missing = [decision_id for decision_id in taken if decision_id not in kept]
+        # Looked up once: each look goes through the files of the encoders.
+        trunks = self.trunks.current(loop.settings.modalities) if missing else {}
+        for chunk in chunks(missing, CHUNK):
             keep_lease()
-            kept |= self._prepare(loop, chunk, taken)
+            kept |= self._prepare(loop, chunk, taken, trunks)
 
-    def _prepare(self, loop: Loop, ids: Sequence[str], taken: Mapping[str, str | None]) -> dict[str, Prepared]:
+    def _prepare(
+        self, loop: Loop, ids: Sequence[str], taken: Mapping[str, str | None], trunks: Mapping[str, Trunk]
+    ) -> dict[str, Prepared]:
         with read_session(self._engine) as session:
             decisions = read_decisions(session, loop.tenant, loop.loop_id, ids)
         contexts = [decisions[decision_id].context for decision_id in ids]
-        modalities = loop.settings.modalities
-        features, _ = prepare(contexts, modalities, self._decode, self._fetch, self.trunks.current(modalities))
+        features, _ = prepare(contexts, loop.settings.modalities, self._decode, self._fetch, trunks)
         prepared = {}
         for decision_id, row_features in zip(ids, features, strict=True):
             decision = decisions[decision_id]

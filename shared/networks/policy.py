@@ -118,10 +118,8 @@ class Policy:
         q_values = self._q_network(inputs_NI[known_N].double())
         after = copy.copy(self)
         slots = torch.tensor(slots_N, dtype=torch.int64)
-        of, weights_N = (
-            (q_values.features, slots, rewards_N[known_N]),
-            self._q_network.weights(q_values.log_variance, slots),
-        )
+        weights_N = self._q_network.weights(q_values.log_variance, slots)
+        of = q_values.features, slots, rewards_N[known_N]
         if previous_N is None:
             after._statistics = self._statistics.add(*of, weights_N, decided_at_N[known_N])
         else:
