@@ -26,9 +26,10 @@ from sqlalchemy import Engine
 
 from services.trainer.settings import TrainerSettings
 from shared import wire
-from shared.db.engine import open_engine, read_session, upgrade, write_session
+from shared.db.engine import open_engine, read_session, write_session
 from shared.db.loops import read_loop
 from shared.db.tables import DecisionRow, ExperienceRow, LoopRow
+from shared.db.upgrading import upgrade
 from shared.domain import Action, Decision, Media, RunKind, RunRef
 from shared.loop_settings import LoopSettings
 from shared.registry.training_runs import read_run, request_run

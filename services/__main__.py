@@ -18,7 +18,7 @@ from pydantic import Field
 from rich.console import Console
 
 from services.supervisor import Program, Supervisor
-from shared.db.engine import UnusableDatabaseError, open_upgraded
+from shared.db.upgrading import UnusableDatabaseError, open_upgraded
 from shared.eventlog import EventLogError
 from shared.settings import PlatformSettings
 

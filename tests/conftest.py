@@ -103,6 +103,14 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.fixture
+def empty_postgresql(worker_database: str) -> Iterator[Engine]:
+    """A PostgreSQL database with the platform's tables, empty."""
+    engine = open_empty(worker_database)
+    yield engine
+    engine.dispose()
+
+
 @pytest.fixture(scope="session")
 def redis_url() -> str:
     """A real Redis, at a database that this worker has for itself; it may hold what the test before left."""

@@ -16,7 +16,7 @@ from services.gateway.parts import Ports, assemble
 from services.gateway.settings import GatewaySettings
 from services.gateway.spooling import SpooledLog
 from shared.clocks import wall
-from shared.db.engine import UnusableDatabaseError, open_upgraded
+from shared.db.upgrading import UnusableDatabaseError, open_upgraded
 from shared.domain import Clock
 from shared.eventlog import EventLogError
 from shared.eventlog.opening import open_event_log

@@ -17,9 +17,10 @@ import pytest
 from sqlalchemy import func, select
 
 from shared.clocks import wall
-from shared.db.engine import open_engine, read_session, upgrade, write_session
+from shared.db.engine import open_engine, read_session, write_session
 from shared.db.statistics import LoopStatistics, read_statistics
 from shared.db.tables import DecisionRow, ExperienceRow, FeedbackRow, LoopRow
+from shared.db.upgrading import upgrade
 from shared.domain import Action, Decision, Experience, Feedback
 from shared.eventlog.opening import open_event_log
 from shared.events import DECISIONS, EXPERIENCES, FEEDBACK, decision_record, event_from_record, feedback_record

@@ -26,7 +26,8 @@ from services.fusion.settings import FusionServiceSettings
 from services.policy.server import run as run_policy
 from services.policy.settings import PolicySettings
 from shared import wire
-from shared.db.engine import open_engine, upgrade, write_session
+from shared.db.engine import open_engine, write_session
+from shared.db.upgrading import upgrade
 from shared.domain import Action, Context, Media, ModelRef
 from shared.grpc import open_channel
 from shared.loop_settings import LoopSettings

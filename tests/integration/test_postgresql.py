@@ -1,7 +1,7 @@
 """Several processes that write one PostgreSQL at the same time: what SQLite's single writer gives, locks give here."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from shared.domain import RunRef
 from shared.loop_settings import LoopSettings
 from shared.registry.training_runs import request_run, take_lease
 from shared.registry.versions import next_version
-from tests.databases import open_empty
 
 LOOP = ("acme", "news")
 NOW = 1_764_072_000_000_000
@@ -36,12 +35,11 @@ def settings(weight: float = 1.0) -> LoopSettings:
 
 
 @pytest.fixture
-def engine(worker_database: str) -> Iterator[Engine]:
-    engine = open_empty(worker_database)
-    with write_session(engine) as session:
+def engine(empty_postgresql: Engine) -> Engine:
+    """With one loop."""
+    with write_session(empty_postgresql) as session:
         save_loop(session, *LOOP, settings(), NOW)
-    yield engine
-    engine.dispose()
+    return empty_postgresql
 
 
 def at_once(engine: Engine, write: Callable[[Session, int], object]) -> list[object]:

@@ -14,7 +14,8 @@ from services.trainer.fine_tuning import FineTuned, fine_tune
 from services.trainer.launcher import Launcher
 from services.trainer.networks import Networks
 from services.trainer.process_group import ProcessesError
-from shared.db.engine import open_engine, upgrade
+from shared.db.engine import open_engine
+from shared.db.upgrading import upgrade
 from shared.loop_settings import LearningSettings
 from shared.networks.batches import collate
 from shared.registry.manifest import Architecture

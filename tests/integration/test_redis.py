@@ -19,7 +19,6 @@ from shared.domain import RunRef, TrainingRun
 from shared.registry.versions import read_versions
 from shared.settings import PlatformSettings
 from shared.tasks import QUEUE, celery_app, enqueue_run
-from tests.databases import open_empty
 from tests.integration.test_trainer import kill, process, read, until
 from tests.unit.services.trainer import bandit
 
@@ -40,13 +39,6 @@ def app(redis: RedisServer, tmp_path: Path) -> Iterator[Celery]:
 def client(redis: RedisServer) -> Iterator[Redis]:
     with Redis.from_url(redis.address) as client:
         yield client
-
-
-@pytest.fixture
-def empty_postgresql(worker_database: str) -> Iterator[Engine]:
-    engine = open_empty(worker_database)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture(params=["killed", "frozen"])

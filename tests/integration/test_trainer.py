@@ -14,8 +14,9 @@ import pytest
 from sqlalchemy import Engine
 
 from services.trainer.gate import NEGLIGIBLE_LOSS
-from shared.db.engine import open_engine, read_session, upgrade, write_session
+from shared.db.engine import open_engine, read_session, write_session
 from shared.db.tables import LoopRow
+from shared.db.upgrading import upgrade
 from shared.domain import ModelVersion, RunRef, TrainingRun
 from shared.registry.training_runs import read_run, read_runs
 from shared.registry.versions import read_champion, read_versions

@@ -11,8 +11,9 @@ from sqlalchemy import Engine, delete
 from services.feedback.feeding import BATCH, UNTOLD, Feeder
 from services.feedback.repository import versions_behind
 from shared import wire
-from shared.db.engine import open_engine, read_session, upgrade, write_session
+from shared.db.engine import open_engine, read_session, write_session
 from shared.db.tables import DecisionRow, ExperienceRow, LoopRow, ModelAliasRow, ModelVersionRow
+from shared.db.upgrading import upgrade
 from shared.domain import Action, Decision, Experience
 from shared.events import EXPERIENCES, event_from_record
 from shared.loop_settings import LoopSettings

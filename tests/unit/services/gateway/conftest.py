@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.db.engine import open_engine, upgrade
+from shared.db.engine import open_engine
+from shared.db.upgrading import upgrade
 from tests.unit.services.gateway.fakes import Gateway, ManualClock, MemoryLog, start_gateway
 
 LOOP: dict[str, Any] = {

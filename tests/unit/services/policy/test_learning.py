@@ -12,7 +12,8 @@ from numpy.testing import assert_allclose
 
 from services.policy.deciding import load_version_policy
 from services.policy.learning import OnlineHeads
-from shared.db.engine import open_engine, upgrade
+from shared.db.engine import open_engine
+from shared.db.upgrading import upgrade
 from shared.domain import Experience, ModelRef
 from shared.eventlog import Record, StoredRecord
 from shared.eventlog.local import LocalEventLog

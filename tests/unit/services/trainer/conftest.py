@@ -13,7 +13,8 @@ from services.trainer.experiences import Replay
 from services.trainer.publishing import Publisher
 from services.trainer.settings import TrainerSettings
 from services.trainer.trainer import Trainer
-from shared.db.engine import open_engine, read_session, upgrade
+from shared.db.engine import open_engine, read_session
+from shared.db.upgrading import upgrade
 from shared.domain import ModelVersion, RunRef, TrainingRun
 from shared.eventlog.local import LocalEventLog
 from shared.networks.media_decoder import decode_all

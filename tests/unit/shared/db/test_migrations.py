@@ -11,8 +11,9 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, inspect
 
-from shared.db.engine import MIGRATIONS, open_engine, upgrade
+from shared.db.engine import open_engine
 from shared.db.tables import Base
+from shared.db.upgrading import MIGRATIONS, upgrade
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

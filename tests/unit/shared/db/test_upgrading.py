@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from deploy.local.server import free_port
-from shared.db.engine import UnusableDatabaseError, open_upgraded
+from shared.db.upgrading import UnusableDatabaseError, open_upgraded
 
 SECRET = "s3cret"
 
