@@ -2,7 +2,6 @@
 
 import base64
 import io
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +11,8 @@ import httpx
 import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
+
+from tests.e2e.conftest import until
 
 # JSON, whatever it holds.
 Answer = dict[str, Any]
@@ -41,7 +42,14 @@ def put_loop(http: httpx.Client, loop_id: str, **settings: object) -> None:
         "actions": [{"id": name} for name in CLASSES],
         "reward": {"metrics": {"correct": {"weight": 1.0}}},
     }
-    http.put(f"/v1/loops/{loop_id}", json=body | settings, timeout=60).raise_for_status()
+    put(http, loop_id, body | settings)
+
+
+def put(http: httpx.Client, loop_id: str, body: Answer) -> Answer:
+    """The loop; returns once a version decides, which on a busy machine takes longer than the gateway waits."""
+    loop: Answer = http.put(f"/v1/loops/{loop_id}", json=body, timeout=60).raise_for_status().json()
+    until(lambda: statistics(http, loop_id)["head_sequence"] is not None, f"a version of {loop_id} decides", 120)
+    return loop
 
 
 def decide(http: httpx.Client, loop_id: str, visit: Visit, **more: object) -> Answer:
@@ -63,24 +71,22 @@ def statistics(http: httpx.Client, loop_id: str) -> Answer:
     return answer
 
 
-def wait_for_experiences(http: httpx.Client, loop_id: str, count: int, seconds: float = 20) -> Answer:
-    deadline = time.monotonic() + seconds
-    while (now := statistics(http, loop_id))["experiences"] != count:
-        assert time.monotonic() < deadline, now
-        time.sleep(0.05)
-    return now
+def wait_for_experiences(http: httpx.Client, loop_id: str, count: int) -> Answer:
+    """Statistics as soon as so many are joined."""
+    until(lambda: statistics(http, loop_id)["experiences"] == count, f"{count} experiences of {loop_id} are joined")
+    return statistics(http, loop_id)
 
 
-def fine_tune(http: httpx.Client, loop_id: str, seconds: float = 120) -> Answer:
+def fine_tune(http: httpx.Client, loop_id: str) -> Answer:
     """Asks for a fine-tune and waits for its end."""
     run = http.post(f"/v1/loops/{loop_id}/training-runs", json={}).raise_for_status().json()["training_run_id"]
-    deadline = time.monotonic() + seconds
-    while True:
+
+    def now() -> Answer:
         answer: Answer = http.get(f"/v1/loops/{loop_id}/training-runs/{run}").raise_for_status().json()
-        if answer["status"] in ("succeeded", "failed", "skipped"):
-            return answer
-        assert time.monotonic() < deadline, answer
-        time.sleep(0.1)
+        return answer
+
+    until(lambda: now()["status"] in ("succeeded", "failed", "skipped"), f"the fine-tune of {loop_id} ends", 180)
+    return now()
 
 
 def learn_until_a_version_takes_over(http: httpx.Client, loop_id: str, stream: Iterator[Visit], batch: int) -> int:

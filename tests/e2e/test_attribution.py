@@ -85,7 +85,7 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 def learned(http: httpx.Client) -> Product:
     """A version has taken over from the first, and decides."""
     visits = Product(http)
-    http.put(f"/v1/loops/{LOOP}", json=SETTINGS, timeout=60).raise_for_status()
+    product.put(http, LOOP, SETTINGS)
     for _ in range(5):
         visits.traffic(300)
         run = product.fine_tune(http, LOOP)

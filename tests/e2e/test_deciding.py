@@ -18,7 +18,7 @@ def put(http: httpx.Client, loop_id: str, **settings: object) -> Answer:
         "actions": [{"id": "a"}, {"id": "b"}],
         "exploration": EVEN,
     }
-    loop: Answer = http.put(f"/v1/loops/{loop_id}", json=body | settings, timeout=60).raise_for_status().json()
+    loop: Answer = product.put(http, loop_id, body | settings)
     return loop
 
 

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from benchmarks.episodes import GREEDY, Task, import_log, play, random_log
+from tests.e2e import product
 from tests.e2e.conftest import until
-from tests.e2e.product import fine_tune
 
 LAKE = Task(
     "FrozenLake-v1",
@@ -35,7 +35,7 @@ def put_line(http: httpx.Client, loop_id: str, **more: Any) -> None:
         "exploration": GREEDY,
         "learning": learning | {"min_experiences": 1_000_000} | more.pop("learning", {}),
     }
-    http.put(f"/v1/loops/{loop_id}", json=body | more, timeout=60).raise_for_status()
+    product.put(http, loop_id, body | more)
 
 
 def line_rows(episodes: int) -> Iterator[dict[str, object]]:
@@ -64,18 +64,18 @@ def learned(http: httpx.Client, loop_id: str, **more: Any) -> dict[str, float]:
     """What a loop expects at the start, after an import and a fine-tune."""
     put_line(http, loop_id, **more)
     import_log(http, loop_id, line_rows(200))
-    assert fine_tune(http, loop_id)["status"] == "succeeded"
-    until(lambda: expected(http, loop_id, "end")["go"] > 0.5, "the version serves", 20)
+    assert product.fine_tune(http, loop_id)["status"] == "succeeded"
+    until(lambda: expected(http, loop_id, "end")["go"] > 0.5, "the version serves")
     return expected(http, loop_id, "start")
 
 
 def test_a_random_log_solves_the_frozen_lake(http: httpx.Client) -> None:
-    http.put("/v1/loops/lake", json=LAKE.loop(), timeout=60).raise_for_status()
+    product.put(http, "lake", LAKE.loop())
     assert import_log(http, "lake", random_log(LAKE)).rows == LAKE.decisions
     assert import_log(http, "lake", random_log(LAKE)).rows == 0
     returns: list[float] = []
     for _ in range(5):
-        fine_tune(http, "lake")
+        product.fine_tune(http, "lake")
         returns = play(http, "lake", LAKE, episodes=4)
         if min(returns) == LAKE.solved:
             break
@@ -102,9 +102,9 @@ def test_double_q_learning_learns_otherwise_where_the_networks_disagree_on_what_
     for loop_id, double_q in (("lake-single", False), ("lake-double", True)):
         loop = LAKE.loop()
         loop["learning"] = {**LAKE.learning, "objective": "q_learning", "double_q": double_q, "max_steps": 100}
-        http.put(f"/v1/loops/{loop_id}", json=loop, timeout=60).raise_for_status()
+        product.put(http, loop_id, loop)
         import_log(http, loop_id, random_log(LAKE))
-        fine_tune(http, loop_id)
+        product.fine_tune(http, loop_id)
     assert weights(http, "lake-double") != weights(http, "lake-single")
 
 
@@ -121,7 +121,7 @@ def test_the_head_of_q_learning_counts_experiences_and_waits_for_the_next_versio
         number: int = http.get(f"/v1/loops/waits/decisions/{decision_id}").json()["head_sequence"]
         return number
 
-    until(lambda: head_sequence() == sequence + 20, "the head has counted them", 20)
+    until(lambda: head_sequence() == sequence + 20, "the head has counted them")
     assert expected(http, "waits", "start") == before
 
 
@@ -129,7 +129,7 @@ def test_only_an_episodic_problem_has_episodes_that_end(http: httpx.Client) -> N
     body = {"end": "terminated", "decision_id": "d"}
     for problem_type, status in (("cb", 422), ("episodic", 202)):
         loop = {"problem_type": problem_type, "modalities": {"cell": {"kind": "text"}}, "actions": [{"id": "go"}]}
-        http.put("/v1/loops/problem", json=loop, timeout=60).raise_for_status()
+        product.put(http, "problem", loop)
         assert http.post("/v1/loops/problem/episodes/e/end", json=body).status_code == status
 
 

@@ -172,7 +172,7 @@ def test_drift_starts_a_fine_tune_and_statistics_tell_of_it(http: httpx.Client) 
 
 
 def test_actions_that_come_and_go_with_unlike_features_are_all_decided_on(http: httpx.Client) -> None:
-    http.put("/v1/loops/goods", json={"modalities": {"words": {"kind": "text"}}}, timeout=60).raise_for_status()
+    product.put(http, "goods", {"modalities": {"words": {"kind": "text"}}})
     asked: list[Row] = [
         {
             "context": {"words": "a shoe"},

@@ -11,17 +11,17 @@ import numpy as np
 from tests.e2e import product
 from tests.e2e.conftest import Platform, until
 
-LOOP = "digits"
+LOOP = "closing"
 VERSIONS = 3
 MEMORY_MB = 3 * 1024
 
 
-def test_reward_rises_as_versions_take_over_under_traffic(platform: Platform) -> None:
+def test_reward_rises_as_versions_take_over_under_traffic(shared_platform: Platform) -> None:
     stream = product.visits()
     rewards: list[float] = []
     versions: list[str | None] = []
     took_over: list[str] = []
-    with platform.client() as http, ThreadPoolExecutor(1) as trainer:
+    with shared_platform.client() as http, ThreadPoolExecutor(1) as trainer:
         product.put_loop(http, LOOP)
         while len(took_over) < VERSIONS:
             _visit(http, islice(stream, 200), rewards, versions)
@@ -38,7 +38,7 @@ def test_reward_rises_as_versions_take_over_under_traffic(platform: Platform) ->
         _visit(http, islice(stream, 200), rewards, versions)
         counts = product.wait_for_experiences(http, LOOP, len(rewards))
         champion = http.get(f"/v1/loops/{LOOP}").json()["aliases"]["champion"]
-        until(lambda: product.statistics(http, LOOP)["head_sequence"] == len(rewards), "the head has learned all", 10)
+        until(lambda: product.statistics(http, LOOP)["head_sequence"] == len(rewards), "the head has learned all")
     assert counts["decisions"] == counts["feedback"] == counts["experiences"] == len(rewards)
     assert counts["dangling_feedback"] == 0
     assert champion == took_over[-1]
@@ -46,7 +46,7 @@ def test_reward_rises_as_versions_take_over_under_traffic(platform: Platform) ->
     # Uniform earns .1; scikit-learn's logistic regression that is shown every label would earn .9.
     assert np.mean(rewards[:50]) < 0.4
     assert np.mean(rewards[-200:]) > 0.7
-    memory = sum(process.memory_full_info().pss for process in platform.processes()) / 2**20
+    memory = sum(process.memory_full_info().pss for process in shared_platform.processes()) / 2**20
     assert memory < MEMORY_MB
 
 

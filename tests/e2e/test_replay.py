@@ -79,7 +79,7 @@ def put(http: httpx.Client, loop_id: str, **settings: object) -> int:
     """A small loop; the revision of its settings."""
     modalities = {"user": {"kind": "tabular"}, "words": {"kind": "text"}}
     body = {"modalities": modalities, "actions": [{"id": name} for name in ("left", "right", "other")]}
-    answer = http.put(f"/v1/loops/{loop_id}", json=body | settings, timeout=60).raise_for_status().json()
+    answer = product.put(http, loop_id, body | settings)
     return int(answer["settings_revision"])
 
 

@@ -22,7 +22,7 @@ REFERENCES = ["a red shoe", "one shoe in red"]
 
 def put(http: httpx.Client, loop_id: str, **settings: object) -> None:
     body = {"modalities": {"title": {"kind": "text"}, "rating": {"kind": "tabular"}}, "actions": [{"id": "a"}]}
-    http.put(f"/v1/loops/{loop_id}", json=body | settings, timeout=60).raise_for_status()
+    product.put(http, loop_id, body | settings)
 
 
 def decide(http: httpx.Client, loop_id: str, context: dict[str, object]) -> str:
@@ -51,7 +51,7 @@ def joined(http: httpx.Client, loop_id: str, decision_id: str) -> float:
         decision = read(http, loop_id, decision_id)
         return decision is not None and decision["sequence"] is not None
 
-    until(is_closed, f"{decision_id} is an experience", 30)
+    until(is_closed, f"{decision_id} is an experience")
     return float((read(http, loop_id, decision_id) or {})["reward"])
 
 
@@ -100,7 +100,7 @@ def test_an_open_window_shows_its_texts_and_what_they_come_to(http: httpx.Client
             decision = read(http, "open", decision_id)
             return decision is not None and len(decision["feedback"]) == count
 
-        until(has_come, f"{count} references are joined", 30)
+        until(has_come, f"{count} references are joined")
         now = read(http, "open", decision_id)
         assert now is not None
         assert now["sequence"] is None
@@ -118,7 +118,7 @@ def test_a_reward_that_is_defined_anew_restates_what_is_joined(http: httpx.Clien
     assert [joined(http, "restated", decision_id) for decision_id in decided] == [1, 3, 5]
     metrics = {"words": {"weight": 1.0}, "stars": {"weight": 4.0}}
     put(http, "restated", reward={"metrics": metrics, "range": [0, 9]}, close_on_first_feedback=True)
-    until(lambda: product.statistics(http, "restated")["restated"] == 2, "two rewards are restated", 30)
+    until(lambda: product.statistics(http, "restated")["restated"] == 2, "two rewards are restated")
     assert [joined(http, "restated", decision_id) for decision_id in decided] == [1, 5, 9]
     now = product.statistics(http, "restated")
     assert (now["experiences"], now["reward"]["mean"]) == (3, 5.0)
@@ -128,7 +128,7 @@ def test_a_reward_that_is_defined_anew_restates_what_is_joined(http: httpx.Clien
         (4, 2, 2),
         (1, 1, None),
     ]
-    until(lambda: product.statistics(http, "restated")["head_sequence"] == 5, "the head has learned of it", 30)
+    until(lambda: product.statistics(http, "restated")["head_sequence"] == 5, "the head has learned of it")
 
 
 def test_a_window_ends_when_it_was_told_to_and_earns_the_default(http: httpx.Client) -> None:
@@ -138,7 +138,7 @@ def test_a_window_ends_when_it_was_told_to_and_earns_the_default(http: httpx.Cli
         assert joined(http, loop_id, decide(http, loop_id, {"title": "x"})) == default
         put(http, loop_id, reward_wait_time="P30D", default_reward=default)
         waits = decide(http, loop_id, {"title": "x"})
-        until(lambda of=(loop_id, waits): read(http, *of) is not None, "it is joined", 30)  # type: ignore[misc] # bound
+        until(lambda of=(loop_id, waits): read(http, *of) is not None, "it is joined")  # type: ignore[misc] # bound
         answer = read(http, loop_id, waits) or {}
         days = datetime.fromisoformat(answer["closes_at"]) - datetime.fromisoformat(answer["decided_at"])
         assert (days, answer["sequence"]) == (timedelta(days=30), None)
@@ -155,12 +155,12 @@ def test_repeated_values_are_aggregated_as_told(http: httpx.Client) -> None:
         decision = read(http, "repeated", decision_id)
         return None if decision is None or len(decision["feedback"]) < 4 else decision["reward"]
 
-    until(lambda: rewarded() == 2, "all have come", 30)
+    until(lambda: rewarded() == 2, "all have come")
     http.post(f"/v1/loops/repeated/decisions/{decision_id}/activate").raise_for_status()
     assert joined(http, "repeated", decision_id) == 2
     for aggregation, expected in {"sum": 16, "average": 4, "median": 3, "min": 1, "max": 9, "earliest": 2}.items():
         put(http, "repeated", reward={"range": [0, 16]}, close_on_first_feedback=True, reward_aggregation=aggregation)
-        until(lambda of=expected: rewarded() == of, f"{aggregation} counts", 30)  # type: ignore[misc] # bound
+        until(lambda of=expected: rewarded() == of, f"{aggregation} counts")  # type: ignore[misc] # bound
 
 
 def test_what_a_metric_does_not_take_is_refused_with_its_field(http: httpx.Client) -> None:
@@ -176,7 +176,7 @@ def test_what_a_metric_does_not_take_is_refused_with_its_field(http: httpx.Clien
 
 
 def test_captions_are_learned_from_references_alone(http: httpx.Client) -> None:
-    http.put(f"/v1/loops/{captions.LOOP}", json=captions.SETTINGS | QUIET, timeout=60).raise_for_status()
+    product.put(http, captions.LOOP, captions.SETTINGS | QUIET)
     stream = captions.pictures(seed=1)
     for _ in range(8):
         caption(http, list(islice(stream, 50)))

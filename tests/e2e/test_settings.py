@@ -37,7 +37,7 @@ def put(http: httpx.Client, loop_id: str, **settings: object) -> None:
         "exploration": EVEN,
         "learning": QUICK,
     }
-    http.put(f"/v1/loops/{loop_id}", json=body | settings, timeout=60).raise_for_status()
+    product.put(http, loop_id, body | settings)
 
 
 def decide(http: httpx.Client, loop_id: str, colour: str = "red", **more: object) -> product.Answer:
@@ -127,7 +127,7 @@ def test_exploration_acts_within_two_seconds_and_as_its_strategy_says(http: http
 
     def explores(settings: dict[str, object], low: float, high: float) -> None:
         put(http, "exploring", exploration=settings)
-        until(lambda: low <= distribution(decide(http, "exploring"))["left"] <= high, f"{settings} act", 2)
+        until(lambda: low <= distribution(decide(http, "exploring"))["left"] <= high, f"{settings} act")
 
     explores({"strategy": "epsilon_greedy", "epsilon": 0.2, "floor": 0.0}, 0.9, 0.9)
     explores({"strategy": "epsilon_greedy", "epsilon": 0.0, "floor": 0.02}, 0.99, 0.99)

@@ -16,7 +16,7 @@ from tests.e2e.conftest import Platform, alive
     ("number", "to_group"),
     [
         pytest.param(signal.SIGTERM, True, id="term-group"),
-        pytest.param(signal.SIGINT, False, id="int-alone"),
+        pytest.param(signal.SIGINT, False, id="int-alone", marks=pytest.mark.long),
         pytest.param(signal.SIGTERM, False, id="term-alone", marks=pytest.mark.long),
         pytest.param(signal.SIGINT, True, id="int-group", marks=pytest.mark.long),
     ],
@@ -49,8 +49,8 @@ def test_an_interrupt_of_make_alone_stops_what_its_recipe_runs(tmp_path: Path) -
         made.stop()
 
 
-def test_a_second_platform_on_the_same_state_is_refused(platform: Platform) -> None:
-    environment = os.environ | {"REWARDLOOP_HOME": str(platform.home)}
+def test_a_second_platform_on_the_same_state_is_refused(shared_platform: Platform) -> None:
+    environment = os.environ | {"REWARDLOOP_HOME": str(shared_platform.home)}
     second = subprocess.run(
         [sys.executable, "-m", "services", "up"],
         env=environment,
@@ -60,4 +60,4 @@ def test_a_second_platform_on_the_same_state_is_refused(platform: Platform) -> N
         check=False,
     )
     assert second.returncode == 1
-    assert f"process {platform.process.pid} runs on the state folder" in " ".join(second.stderr.split())
+    assert f"process {shared_platform.process.pid} runs on the state folder" in " ".join(second.stderr.split())

@@ -67,7 +67,7 @@ def visits(http: httpx.Client, shown: list[tuple[bytes, str]]) -> list[float]:
 def test_learns_from_clips_which_way_something_moves(shared_platform: Platform) -> None:
     stream = clips()
     with shared_platform.client() as http:
-        http.put(f"/v1/loops/{LOOP}", json=SETTINGS, timeout=60).raise_for_status()
+        product.put(http, LOOP, SETTINGS)
         for _ in range(4):
             rewards = [reward for _ in range(5) for reward in visits(http, list(islice(stream, 50)))]
             if np.mean(rewards[-100:]) > SEES:
@@ -81,7 +81,7 @@ def test_takes_real_clips_by_value_and_by_reference_and_refuses_what_is_none(
 ) -> None:
     data = (shared_data / "video" / "bigbuckbunny.mp4").read_bytes()
     with shared_platform.client() as http:
-        http.put(f"/v1/loops/{LOOP}", json=SETTINGS, timeout=60).raise_for_status()
+        product.put(http, LOOP, SETTINGS)
         until(lambda: show(http, data).raise_for_status().json()["model_version"] == "1", "version 1 decides")
         stored = http.post("/v1/media", content=data, headers={"Content-Type": "video/mp4"}).raise_for_status().json()
         context = {"clip": {"media_id": stored["media_id"]}}
