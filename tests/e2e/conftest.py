@@ -30,10 +30,12 @@ CHROMIUM_FLAGS = [
 
 def until(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
     """Returns as soon as something holds; fails, naming it, if it does not in time."""
-    deadline = time.monotonic() + seconds
+    deadline, pause = time.monotonic() + seconds, 0.05
     while not holds():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
+        time.sleep(pause)
+        # Looking costs the platform time that it needs for what takes long.
+        pause = min(0.25, 1.2 * pause)
 
 
 def free_port() -> int:

@@ -12,11 +12,11 @@ from tests.e2e.conftest import until
 
 LAKE = Task(
     "FrozenLake-v1",
-    decisions=3000,
+    decisions=1500,
     solved=1.0,
     most_steps=100,
     reward_range=(0.0, 1.0),
-    learning={"discount": 0.9, "max_steps": 800, "target_update_steps": 50},
+    learning={"discount": 0.9, "max_steps": 400, "target_update_steps": 25},
     policy=(0.15, 0.35, 0.35, 0.15),
     options={"is_slippery": False},
 )
