@@ -48,7 +48,13 @@ def put_loop(http: httpx.Client, loop_id: str, **settings: object) -> None:
 def put(http: httpx.Client, loop_id: str, body: Answer) -> Answer:
     """The loop; returns once a version decides, which on a busy machine takes longer than the gateway waits."""
     loop: Answer = http.put(f"/v1/loops/{loop_id}", json=body, timeout=60).raise_for_status().json()
-    until(lambda: statistics(http, loop_id)["head_sequence"] is not None, f"a version of {loop_id} decides", 120)
+
+    def decides() -> bool:
+        # A run has succeeded once its version serves.
+        runs = http.get(f"/v1/loops/{loop_id}/training-runs").raise_for_status().json()["items"]
+        return any(run["status"] == "succeeded" for run in runs)
+
+    until(decides, f"a version of {loop_id} decides", 120)
     return loop
 
 
