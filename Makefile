@@ -11,7 +11,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 TORCH ?= -r requirements/torch.lock --require-hashes --no-deps
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install-dev up demo-captions demo test test-full check format proto lock browser up-production services services-install services-stop images bench-episodes bench-encoders bench-fine-tune bench bench-learning clean
+.PHONY: help install install-dev up demo-captions demo test test-full check format proto lock browser up-production services services-install services-stop images bench-episodes bench-encoders bench-fine-tune bench bench-joiner bench-learning clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -83,6 +83,9 @@ bench-fine-tune: install-dev ## Seconds and memory of one fine-tune (ARGS="--pro
 
 bench: install-dev ## Decisions per second through the whole platform
 	$(BIN)/python -m benchmarks.decide
+
+bench-joiner: install-dev services ## Events per second that the joiner joins on PostgreSQL and Kafka, beside reading the log alone
+	$(BIN)/python -m benchmarks.joiner $(ARGS)
 
 bench-learning: install-dev ## Reward earned on real streams beside Vowpal Wabbit (ARGS="--streams digits --seeds 1" does less)
 	$(BIN)/python -m benchmarks.learning $(ARGS)

@@ -183,9 +183,7 @@ def _read_by_port(_: PlatformSettings, log: EventLog, pairs: int) -> None:
             offset += len(log.read(topic, 0, offset, CHUNK))
 
 
-def _joined(
-    settings: PlatformSettings, engine: Engine, servers: dict[str, psutil.Process], pairs: int
-) -> Rate:
+def _joined(settings: PlatformSettings, engine: Engine, servers: dict[str, psutil.Process], pairs: int) -> Rate:
     """From the first experience on, so that a process's start does not count."""
     environment = os.environ | {
         "REWARDLOOP_HOME": str(settings.home),
