@@ -16,6 +16,7 @@ from services.feedback.feeding import Feeder
 from services.feedback.joiner import Joiner, LogLostError
 from services.feedback.settings import FeedbackSettings
 from services.feedback.sharing import Share, Shared
+from services.feedback.windows import LoopKey
 from shared.clocks import monotonic, wall
 from shared.db.engine import open_engine
 from shared.db.offsets import FencedError
@@ -46,8 +47,10 @@ def main() -> None:
     logger = structlog.get_logger(__name__)
     logger.info("started")
     stop = threading.Event()
-    joiner = Joiner(engine, log, settings, _share(engine, settings), wall=wall, monotonic=monotonic)
-    feed = _feeder(engine, log, settings, joiner).run
+    joined: SimpleQueue[LoopKey] = SimpleQueue()
+    share = _share(engine, settings)
+    joiner = Joiner(engine, log, settings, share, wall=wall, monotonic=monotonic, tell=joined.put)
+    feed = _feeder(engine, log, settings, joiner, joined).run
     feeder = threading.Thread(target=feed, args=(stop,), name="feeder", daemon=True)
     feeder.start()
     try:
@@ -71,7 +74,9 @@ def _share(engine: Engine, settings: FeedbackSettings) -> Share | None:
     return Shared(engine, member, round(settings.joiner_lease_seconds * 1e6), monotonic)
 
 
-def _feeder(engine: Engine, log: EventLog, settings: FeedbackSettings, joiner: Joiner) -> Feeder:
+def _feeder(
+    engine: Engine, log: EventLog, settings: FeedbackSettings, joiner: Joiner, joined: SimpleQueue[LoopKey]
+) -> Feeder:
     return Feeder(
         engine,
         log,
@@ -80,6 +85,7 @@ def _feeder(engine: Engine, log: EventLog, settings: FeedbackSettings, joiner: J
         FusionServiceStub(open_blocking_channel(settings.fusion_address)),
         wall,
         lambda: joiner.leads,
+        joined,
     )
 
 

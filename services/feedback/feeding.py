@@ -5,8 +5,11 @@ each experience in order: from the log where it decided itself, else as encoding
 """
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from queue import Empty, SimpleQueue
 from typing import Final
 
 import grpc
@@ -15,6 +18,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.feedback.repository import Joined, VersionBehind, read_joined, set_fed, versions_behind
+from services.feedback.windows import LoopKey
 from shared import wire
 from shared.db.engine import read_session, write_session
 from shared.domain import Clock, Experience
@@ -35,7 +39,9 @@ COUNTED: Final = 500
 # Experiences without anything to feed that are looked through again after a restart, at most.
 UNTOLD: Final = 1000
 TIMEOUT: Final = 10.0
-PAUSE: Final = 0.02
+# How often every version is looked at, in seconds: what other joiners have joined, and what aliases name now. What this
+# process joins it is told.
+LOOK: Final = 0.5
 RETRY: Final = 0.5
 
 logger: Final = structlog.get_logger(__name__)
@@ -53,8 +59,9 @@ class Feeder:
         fusion: FusionServiceStub,
         wall: Clock,
         is_on_duty: Callable[[], bool] = lambda: True,
+        joined: "SimpleQueue[LoopKey] | None" = None,
     ) -> None:
-        """`is_on_duty` says whether this process is the one that feeds now."""
+        """`is_on_duty` says whether this process is the one that feeds now; `joined` brings loops with experiences."""
         self._engine = engine
         self._log = log
         self._artifacts = artifacts
@@ -65,23 +72,42 @@ class Feeder:
         # By manifest: a version's name comes again where its loop is deleted and made anew.
         self._manifests: dict[str, Manifest] = {}
         self._looked_through: dict[str, int] = {}
+        self._joined: SimpleQueue[LoopKey] = joined or SimpleQueue()
 
     def run(self, stop: threading.Event) -> None:
-        """Feeds until `stop`; what fails is tried again."""
-        pause = 0.0
-        while not stop.wait(pause):
+        """Feeds until `stop`; what fails is tried again. Loops of which nothing is joined cost nothing but a look."""
+        loops: set[LoopKey] | None = None
+        while not stop.is_set():
+            if loops is None:
+                look_at = time.monotonic() + LOOK
             try:
-                pause = 0.0 if self.step() else PAUSE
+                is_behind = self.step(loops)
             except (grpc.RpcError, SQLAlchemyError, EventLogError, ArtifactError) as error:
-                pause = RETRY
                 logger.info("feeding_waits", error=type(error).__name__)
+                stop.wait(RETRY)
+                loops = None
+                continue
+            told = self._told(0.0 if is_behind else look_at - time.monotonic())
+            if is_behind and loops is not None:
+                told |= loops
+            loops = told if told and time.monotonic() < look_at else None
 
-    def step(self) -> bool:
-        """Gives each version that is behind one batch at most; False where none was behind."""
+    def _told(self, seconds: float) -> set[LoopKey]:
+        """The loops of which something was joined, as soon as there is one."""
+        loops: set[LoopKey] = set()
+        with suppress(Empty):
+            loops.add(self._joined.get(timeout=max(0.0, seconds)))
+            while True:
+                loops.add(self._joined.get_nowait())
+        return loops
+
+    def step(self, loops: Collection[LoopKey] | None = None) -> bool:
+        """Gives each version that is behind one batch at most, of these loops or all; False where none was behind."""
         if not self._is_on_duty():
             return False
         with read_session(self._engine) as session:
-            behind = [version for version in versions_behind(session) if self._seen(version) < version.last_sequence]
+            found = versions_behind(session, loops)
+        behind = [version for version in found if self._seen(version) < version.last_sequence]
         for version in behind:
             self._feed(version)
         return bool(behind)

@@ -9,7 +9,11 @@ class FeedbackSettings(PlatformSettings):
     """How the joiner paces itself."""
 
     joiner_poll_seconds: float = Field(
-        default=0.01, gt=0, le=1, description="Pause where there is nothing to join: lower answers sooner, costs CPU."
+        default=0.01,
+        gt=0,
+        le=1,
+        description="Pause where there is nothing to join, which grows to five times that: lower answers sooner, "
+        "costs CPU.",
     )
     joiner_batch: int = Field(
         default=500, ge=1, le=10_000, description="Records of a topic in one transaction: higher is faster under load."

@@ -1,11 +1,13 @@
 """How far each version that an alias names has been given the loop's experiences."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, false, func, or_, select
 from sqlalchemy.orm import Session
 
+from services.feedback.windows import LoopKey
 from shared.db.dialects import insert_on_conflict
 from shared.db.tables import ConsumerOffsetRow, LoopRow, ModelAliasRow, ModelVersionRow
 from shared.domain import ModelRef
@@ -24,8 +26,11 @@ class VersionBehind:
     last_sequence: int
 
 
-def versions_behind(session: Session) -> list[VersionBehind]:
-    """Those that aliases name and that are not known to have all; a version lacks nothing that its statistics cover."""
+def versions_behind(session: Session, loops: Collection[LoopKey] | None = None) -> list[VersionBehind]:
+    """Those that aliases name and that are not known to have all; a version lacks nothing that its statistics cover.
+
+    Of some loops only, where they are told.
+    """
     version, alias, fed = ModelVersionRow, ModelAliasRow, ConsumerOffsetRow
     sequence = func.coalesce(fed.offset, version.covers_sequence)
     query = (
@@ -53,6 +58,9 @@ def versions_behind(session: Session) -> list[VersionBehind]:
         )
         .where(sequence < LoopRow.last_sequence, version.status == "ready")
     )
+    if loops is not None:
+        told = ((LoopRow.tenant == tenant) & (LoopRow.loop_id == loop_id) for tenant, loop_id in loops)
+        query = query.where(or_(false(), *told))
     rows = session.execute(query)
     return [
         VersionBehind(ModelRef(tenant, loop, number), sha256, at, last)

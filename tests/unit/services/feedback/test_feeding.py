@@ -1,6 +1,8 @@
 """Every version that an alias names is given each experience once, in order, under its own states."""
 
+import threading
 from pathlib import Path
+from queue import SimpleQueue
 from typing import cast
 
 import grpc
@@ -10,6 +12,7 @@ from sqlalchemy import Engine, delete
 
 from services.feedback.feeding import BATCH, UNTOLD, Feeder
 from services.feedback.repository import versions_behind
+from services.feedback.windows import LoopKey
 from shared import wire
 from shared.db.engine import open_engine, read_session, write_session
 from shared.db.tables import DecisionRow, ExperienceRow, LoopRow, ModelAliasRow, ModelVersionRow
@@ -22,6 +25,7 @@ from shared.pb.encoding.v1.encoding_pb2_grpc import EncodingServiceStub
 from shared.pb.fusion.v1 import fusion_pb2
 from shared.pb.fusion.v1.fusion_pb2_grpc import FusionServiceStub
 from shared.registry.artifacts import ArtifactStore
+from tests.integration.test_joiner import until
 from tests.unit.services.feedback.conftest import FakeLog
 from tests.versions import LOOP, TENANT, register
 
@@ -64,6 +68,7 @@ class Fed:
         self.store = ArtifactStore(folder / "artifacts")
         self.log = FakeLog()
         self.services = FakeServices()
+        self.joined: SimpleQueue[LoopKey] = SimpleQueue()
         self.sequence = 0
         with write_session(self.engine) as session:
             session.add(LoopRow(tenant=TENANT, loop_id=LOOP, settings={}, settings_revision=1, created_at=1))
@@ -74,6 +79,7 @@ class Fed:
             cast("EncodingServiceStub", self.services),
             cast("FusionServiceStub", self.services),
             lambda: 1,
+            joined=self.joined,
         )
 
     def join(self, *titles: str, version: int | None = None) -> None:
@@ -245,3 +251,29 @@ def test_nothing_is_passed_over_while_encoding_is_away(fed: Fed) -> None:
     fed.services.away = False
     fed.feeder.step()
     assert [one.sequence for one in fed.told()] == [1]
+
+
+def test_what_is_told_is_fed_at_once_and_idle_loops_are_left_alone(fed: Fed) -> None:
+    register(fed.engine, fed.store, LISTED, 1)
+    fed.join("one")
+    assert fed.feeder.step([(TENANT, "another")]) is False
+    assert fed.feeder.step([]) is False
+    assert fed.feeder.step([(TENANT, LOOP)]) is True
+    assert [one.sequence for one in fed.told()] == [1]
+
+
+def test_a_feeder_that_runs_feeds_what_it_is_told_and_what_others_have_joined(fed: Fed) -> None:
+    register(fed.engine, fed.store, LISTED, 1)
+    stop = threading.Event()
+    running = threading.Thread(target=fed.feeder.run, args=(stop,))
+    running.start()
+    try:
+        for number in range(1, 4):
+            fed.join(str(number))
+            if number == 2:
+                fed.joined.put((TENANT, LOOP))
+            until(lambda expected=number: len(fed.told()) == expected, "the experience is fed")
+    finally:
+        stop.set()
+        running.join()
+    assert [one.sequence for one in fed.told()] == [1, 2, 3]
