@@ -266,6 +266,21 @@ class NewKeyAnswer(KeyAnswer):
     key: str
 
 
+class DeadLetterAnswer(Answer):
+    """A record that the joiner put aside. `payload` is base64, of the first 4 KiB of `size` bytes."""
+
+    dead_letter_id: str
+    topic: str
+    partition: int
+    position: int
+    reason: str
+    received_at: Moment
+    dead_at: Moment
+    replayed_at: Moment | None
+    size: int
+    payload: str
+
+
 class AuditAnswer(Answer):
     """Who did what to which object."""
 

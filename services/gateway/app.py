@@ -25,6 +25,7 @@ from services.gateway.parts import Parts
 from services.gateway.problems import handle_error
 from services.gateway.routes import (
     audit,
+    dead_letters,
     decisions,
     episodes,
     feedback,
@@ -53,6 +54,7 @@ ROUTERS: Final = (
     media.router,
     keys.router,
     audit.router,
+    dead_letters.router,
     health.router,
 )
 BODIES: Final = (

@@ -34,6 +34,7 @@ class ProblemType(Enum):
     UNKNOWN_TRAINING_RUN = (404, "There is no such training run")
     UNKNOWN_MODEL_VERSION = (404, "There is no such model version")
     UNKNOWN_KEY_ID = (404, "There is no such key")
+    UNKNOWN_DEAD_LETTER = (404, "There is no such dead letter")
     METHOD_NOT_ALLOWED = (405, "This address does not take this method")
     DECISION_CONFLICT = (409, "The decision id was used for another request")
     LAST_MANAGE_KEY = (409, "The last manage key cannot be revoked")

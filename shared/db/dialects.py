@@ -5,6 +5,7 @@ from typing import Final
 
 from sqlalchemy import (
     ARRAY,
+    JSON,
     BigInteger,
     Boolean,
     ColumnElement,
@@ -22,7 +23,14 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from shared.db.tables import Base
 
 # PostgreSQL's names of the columns' types, for rows that are copied in.
-COPIED: Final = {String: "varchar", BigInteger: "int8", Boolean: "bool", Float: "float8", LargeBinary: "bytea"}
+COPIED: Final = {
+    String: "varchar",
+    BigInteger: "int8",
+    Boolean: "bool",
+    Float: "float8",
+    LargeBinary: "bytea",
+    JSON: "json",
+}
 
 
 def table_of(row: type[Base]) -> Table:

@@ -3,6 +3,8 @@
 from sqlalchemy import JSON, BigInteger, Boolean, Float, Index, LargeBinary, MetaData, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from shared.eventlog.envelopes import Envelope
+
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -22,6 +24,7 @@ class Base(DeclarativeBase):
         bool: Boolean,
         bytes: LargeBinary,
         dict[str, object]: JSON,
+        Envelope: JSON,
     }
 
 
@@ -190,7 +193,12 @@ class DeadLetterRow(Base):
     tenant: Mapped[str | None]
     reason: Mapped[str] = mapped_column(Text)
     payload: Mapped[bytes]
+    # Its key and headers, see shared/eventlog/envelopes.py; null of those that older releases put aside.
+    envelope: Mapped[Envelope | None]
+    appended_at: Mapped[int] = mapped_column(server_default="0")
     dead_at: Mapped[int]
+    # When it was appended to its topic again.
+    replayed_at: Mapped[int | None]
 
 
 class JoinerCountRow(Base):

@@ -25,6 +25,7 @@ from shared.db.tables import (
     RewardSumRow,
 )
 from shared.domain import Activation, Decision, EpisodeEnd, Feedback
+from shared.eventlog.envelopes import packed
 
 Row = dict[str, object]
 
@@ -231,9 +232,11 @@ def _dead_letter(letter: DeadLetter, now: int) -> Row:
         "topic": position.topic,
         "partition": position.partition,
         "offset": position.offset,
-        "tenant": None if letter.event is None else letter.event.tenant,
+        "tenant": letter.tenant,
         # PostgreSQL holds no NUL in a text.
         "reason": letter.reason.replace("\0", "\\0"),
         "payload": letter.stored.record.value,
+        "envelope": packed(letter.stored.record),
+        "appended_at": letter.stored.appended_at,
         "dead_at": now,
     }
