@@ -17,10 +17,19 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.feedback.repository import Joined, VersionBehind, read_joined, set_fed, versions_behind
+from services.feedback.repository import (
+    Joined,
+    VersionBehind,
+    forget_unnamed,
+    is_there,
+    read_joined,
+    set_fed,
+    versions_behind,
+)
 from services.feedback.windows import LoopKey
 from shared import wire
 from shared.db.engine import read_session, write_session
+from shared.db.version_states import add_states
 from shared.domain import Clock, Experience
 from shared.eventlog import EventLog, EventLogError
 from shared.events import EXPERIENCES, experience_record
@@ -43,6 +52,7 @@ TIMEOUT: Final = 10.0
 # process joins it is told.
 LOOK: Final = 0.5
 RETRY: Final = 0.5
+FORGET_INTERVAL: Final = 60.0
 
 logger: Final = structlog.get_logger(__name__)
 
@@ -73,6 +83,7 @@ class Feeder:
         self._manifests: dict[str, Manifest] = {}
         self._looked_through: dict[str, int] = {}
         self._joined: SimpleQueue[LoopKey] = joined or SimpleQueue()
+        self._forget_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Feeds until `stop`; what fails is tried again. Loops of which nothing is joined cost nothing but a look."""
@@ -105,12 +116,23 @@ class Feeder:
         """Gives each version that is behind one batch at most, of these loops or all; False where none was behind."""
         if not self._is_on_duty():
             return False
+        if loops is None:
+            self._forget()
         with read_session(self._engine) as session:
             found = versions_behind(session, loops)
         behind = [version for version in found if self._seen(version) < version.last_sequence]
         for version in behind:
             self._feed(version)
         return bool(behind)
+
+    def _forget(self) -> None:
+        """Now and then, what no version needs any more."""
+        if time.monotonic() < self._forget_at:
+            return
+        with write_session(self._engine) as session:
+            forget_unnamed(session)
+        self._looked_through.clear()
+        self._forget_at = time.monotonic() + FORGET_INTERVAL
 
     def _seen(self, version: VersionBehind) -> int:
         """How far the version has what it lacked; the database is behind where nothing was fed."""
@@ -129,6 +151,11 @@ class Feeder:
         if lacking:
             now = self._wall()
             fed = self._under(version, lacking, reads_actions) if learns else _without_state(version, lacking)
+            # The rows first: a reader that starts at the log's end finds in them all that stands before it.
+            with write_session(self._engine) as session:
+                if not is_there(session, version):
+                    return
+                add_states(session, ref.version, fed if learns else ())
             self._log.append(EXPERIENCES, [experience_record(experience, now) for experience in fed])
         last = lacking[-1][0].sequence if lacking else 0
         seen = last if len(lacking) == most else max(last, version.last_sequence)

@@ -170,6 +170,22 @@ class ExperienceRow(Base):
     )
 
 
+class VersionStateRow(Base):
+    """An experience's state under a version that did not decide it, as the log was given it; float32, little-endian.
+
+    Both are null where the version cannot read the decision's context.
+    """
+
+    __tablename__ = "version_states"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[bytes | None]
+    # Where the version reads the actions' features.
+    action_embedding: Mapped[bytes | None]
+
+
 class RestatementRow(Base):
     """A loop whose reward was defined anew: its experiences are to be restated."""
 

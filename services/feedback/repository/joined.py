@@ -4,9 +4,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from services.feedback.windows import LoopKey
-from shared.db.decisions import EXPERIENCE_COLUMNS, experience_of
-from shared.db.dialects import is_among
-from shared.db.tables import DecisionRow, ExperienceRow
+from shared.db.decisions import EXPERIENCE_COLUMNS, experience_of, read_logged
+from shared.db.tables import ExperienceRow
 from shared.domain import Experience
 from shared.pb.events.v1 import events_pb2
 
@@ -27,12 +26,5 @@ def read_joined(
     if not_decided_by is not None:
         query = query.where(of.model_version.is_distinct_from(not_decided_by))
     experiences = [experience_of(row) for row in session.execute(query)]
-    payloads = _read_payloads(session, loop, {one.decision_id for one in experiences})
-    return [(one, events_pb2.DecisionMade.FromString(payloads[one.decision_id])) for one in experiences]
-
-
-def _read_payloads(session: Session, loop: LoopKey, decision_ids: set[str]) -> dict[str, bytes]:
-    """By key, not by a join: PostgreSQL joins a table that it has not analyzed yet by reading all of it."""
-    of = DecisionRow
-    query = select(of.decision_id, of.payload).where(of.tenant == loop[0], of.loop_id == loop[1])
-    return dict(session.execute(query.where(is_among(session, of.decision_id, decision_ids))).all())
+    logged = read_logged(session, *loop, {one.decision_id for one in experiences})
+    return [(one, logged[one.decision_id]) for one in experiences]
