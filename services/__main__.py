@@ -18,9 +18,10 @@ from pydantic import Field
 from rich.console import Console
 
 from services.supervisor import Program, Supervisor
-from shared.db.upgrading import UnusableDatabaseError, open_upgraded
+from shared.db.schema import UnusableDatabaseError
+from shared.db.upgrading import open_upgraded
 from shared.eventlog import EventLogError
-from shared.settings import PlatformSettings
+from shared.settings import PlatformSettings, told
 
 MAKE_NAMES: Final = ("make", "gmake")
 INTERRUPT_SECONDS: Final = 0.25
@@ -40,7 +41,7 @@ class EmbeddedSettings(PlatformSettings):
 @cli.command()
 def up() -> None:
     """Runs the whole platform in the foreground; Ctrl-C ends it."""
-    settings = EmbeddedSettings()
+    settings = told(EmbeddedSettings)
     home = settings.home.resolve()
     with _state_folder(home), tempfile.TemporaryDirectory(prefix="rewardloop-") as sockets:
         for port, variable in (
@@ -59,7 +60,7 @@ def up() -> None:
 @cli.command()
 def init() -> None:
     """Brings the database to this version's schema, and makes the topics where the log is Kafka; once more is safe."""
-    settings = EmbeddedSettings()
+    settings = told(EmbeddedSettings)
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         engine = open_upgraded(settings.database)
@@ -92,12 +93,12 @@ def models() -> None:
 
     async def serve(stop: asyncio.Event) -> None:
         await asyncio.gather(
-            run_encoding(EncodingSettings(), stop),
-            run_fusion(FusionServiceSettings(), stop),
-            run_policy(PolicySettings(), stop),
+            run_encoding(told(EncodingSettings), stop),
+            run_fusion(told(FusionServiceSettings), stop),
+            run_policy(told(PolicySettings), stop),
         )
 
-    run_process("models", PlatformSettings().log_level, serve)
+    run_process("models", told(PlatformSettings).log_level, serve)
 
 
 def main() -> None:

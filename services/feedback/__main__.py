@@ -20,6 +20,7 @@ from services.feedback.windows import LoopKey
 from shared.clocks import monotonic, wall
 from shared.db.engine import open_engine
 from shared.db.offsets import FencedError
+from shared.db.schema import await_schema_or_exit
 from shared.eventlog import EventLog
 from shared.eventlog.opening import open_event_log
 from shared.grpc import open_blocking_channel
@@ -27,6 +28,7 @@ from shared.lifeline import lifeline_of, watch_lifeline
 from shared.pb.encoding.v1.encoding_pb2_grpc import EncodingServiceStub
 from shared.pb.fusion.v1.fusion_pb2_grpc import FusionServiceStub
 from shared.registry.artifacts import ArtifactStore
+from shared.settings import told
 from shared.telemetry import configure_logging
 
 # A call that is under way at the end is left to itself after so long: what it fed is fed again.
@@ -35,9 +37,10 @@ FEEDER_SECONDS: Final = 1.0
 
 def main() -> None:
     """Runs until SIGTERM or SIGINT; exit status 1 where another joiner has taken over or the log is lost."""
-    settings = FeedbackSettings()
+    settings = told(FeedbackSettings)
     watch_lifeline(lifeline_of(os.environ))
     configure_logging(settings.log_level, "feedback")
+    await_schema_or_exit(settings.database)
     # A queue's put may interrupt its get; an event's set may not interrupt its wait.
     signals: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):

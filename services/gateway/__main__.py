@@ -16,7 +16,8 @@ from services.gateway.parts import Ports, assemble
 from services.gateway.settings import GatewaySettings
 from services.gateway.spooling import SpooledLog
 from shared.clocks import wall
-from shared.db.upgrading import UnusableDatabaseError, open_upgraded
+from shared.db.schema import UnusableDatabaseError
+from shared.db.upgrading import open_upgraded
 from shared.domain import Clock
 from shared.eventlog import EventLogError
 from shared.eventlog.opening import open_event_log
@@ -25,6 +26,7 @@ from shared.grpc import open_channel
 from shared.lifeline import lifeline_of, watch_lifeline
 from shared.registry.artifacts import ArtifactStore
 from shared.security import new_secret, secret_file
+from shared.settings import told
 from shared.tasks import celery_app, enqueue_run
 from shared.telemetry import configure_logging
 
@@ -34,7 +36,7 @@ GC_THRESHOLDS: Final = (50_000, 50, 1000)
 
 def main() -> None:
     """Runs until SIGTERM or SIGINT; requests under way are finished first."""
-    settings = GatewaySettings()
+    settings = told(GatewaySettings)
     watch_lifeline(lifeline_of(os.environ))
     configure_logging(settings.log_level, "gateway")
     uvloop.run(serve(settings, wall))

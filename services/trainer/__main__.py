@@ -14,7 +14,9 @@ from celery import beat
 
 from services.trainer.app import build_app
 from services.trainer.settings import TrainerSettings
+from shared.db.schema import await_schema_or_exit
 from shared.lifeline import lifeline_of, watch_lifeline
+from shared.settings import told
 from shared.telemetry import configure_logging
 
 PROGRAMS: Final = ("worker", "beat")
@@ -70,9 +72,10 @@ def _at_the_end(act: Callable[[int, FrameType | None], None]) -> None:
 def main() -> None:
     if sys.argv[1:] not in [[name] for name in PROGRAMS]:
         sys.exit(f"usage: python -m services.trainer {{{'|'.join(PROGRAMS)}}}")
-    settings, program = TrainerSettings(), sys.argv[1]
+    settings, program = told(TrainerSettings), sys.argv[1]
     watch_lifeline(lifeline_of(os.environ))
     configure_logging(settings.log_level, f"trainer-{program}")
+    await_schema_or_exit(settings.database)
     # Celery tells of every tick.
     logging.getLogger("celery").setLevel(logging.WARNING)
     sys.exit(run_worker(settings) if program == "worker" else run_beat(settings))

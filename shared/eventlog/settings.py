@@ -5,6 +5,8 @@ from typing import Final, Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
+# One or more, of which a port and an IPv6 address in brackets may be part.
+SERVERS: Final = r"^(\[[0-9a-fA-F:]+\]|[^,:\s\[\]]+)(:[0-9]{1,5})?(,(\[[0-9a-fA-F:]+\]|[^,:\s\[\]]+)(:[0-9]{1,5})?)*$"
 SECURITY: Final = ("kafka_security", "kafka_sasl", "kafka_ssl")
 # The longest pause between two tries to reach a broker: kafka-python's 30 s would be felt after an outage.
 RECONNECT_MS: Final = 500
@@ -15,7 +17,7 @@ class KafkaSettings(BaseSettings):
 
     kafka_servers: str | None = Field(
         default=None,
-        min_length=1,
+        pattern=SERVERS,
         description="host:port of some brokers, separated by commas; not given: the local log below `home`.",
     )
     kafka_topic_prefix: str = Field(
