@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -229,13 +229,9 @@ def _timed(work: Callable[[], object], pairs: int, watched: dict[str, psutil.Pro
 
 def _cpu_seconds(process: psutil.Process) -> float:
     """Of a process and its children, those that have ended included."""
-    times = [process.cpu_times(), *(child.cpu_times() for child in _children(process))]
+    times = [process.cpu_times(), *(child.cpu_times() for child in process.children(recursive=True))]
     own = sum(one.user + one.system for one in times)
     return float(own + times[0].children_user + times[0].children_system)
-
-
-def _children(process: psutil.Process) -> Iterable[psutil.Process]:
-    return process.children(recursive=True)
 
 
 def show(measured: dict[str, Rate]) -> None:

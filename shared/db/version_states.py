@@ -5,7 +5,6 @@ What stands here was written before the log was given it, so that a reader who s
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import takewhile
 from typing import Final
 
 import numpy as np
@@ -51,11 +50,13 @@ def read_under(session: Session, ref: ModelRef, after: int, limit: int, *, decid
     own = {one.decision_id for one in found if decided_too and one.model_version == ref.version}
     logged = read_logged(session, ref.tenant, ref.loop_id, own) if own else {}
     fed = _read_fed(session, ref, after, found[-1].sequence) if found else {}
-    under = (
-        _as_decided(one, logged[one.decision_id]) if one.decision_id in logged else _as_fed(one, ref, fed)
-        for one in found
-    )
-    return [one for one in takewhile(lambda one: one is not None, under) if one is not None]
+    under: list[Experience] = []
+    for one in found:
+        known = _as_decided(one, logged[one.decision_id]) if one.decision_id in logged else _as_fed(one, ref, fed)
+        if known is None:
+            break
+        under.append(known)
+    return under
 
 
 def read_stateless(session: Session, ref: ModelRef, after: int, limit: int) -> list[Experience]:
