@@ -11,7 +11,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 TORCH ?= -r requirements/torch.lock --require-hashes --no-deps
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install-dev up demo-captions demo test test-full check format proto lock browser up-production services services-install services-stop images bench-episodes bench-encoders bench-fine-tune bench bench-learning clean
+.PHONY: help install install-dev up demo-captions demo test test-full check format proto lock browser up-production services services-install services-stop images test-images docs bench-episodes bench-encoders bench-fine-tune bench bench-learning clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -71,6 +71,12 @@ services-stop: install ## End the servers of `make services`, and no others
 
 images: ## Build the images rewardloop:slim and rewardloop:torch by docker or buildah (BASE_IMAGE=debootstrap: from Debian's packages)
 	@deploy/images/build.sh
+
+test-images: install-dev services-install ## Start what `make images` built as docker-compose.yml says, on real servers, and take a decision through all of it (root)
+	@PYTHON=$(abspath $(BIN)/python) tests/images/run.sh
+
+docs: install-dev ## Build the documentation's site into ./site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench-episodes: install-dev ## FrozenLake and CliffWalking from a random policy's log (ARGS=cliffwalking does one)
 	$(BIN)/python -m benchmarks.episodes $(ARGS)

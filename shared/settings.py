@@ -31,7 +31,11 @@ class PlatformSettings(KafkaSettings):
         default=None,
         description="Pretrained encoders that loops may name, a folder each; default: `encoders` below `home`.",
     )
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_level: str = Field(
+        default="INFO",
+        pattern="^(DEBUG|INFO|WARNING|ERROR)$",
+        description="The least that is logged: DEBUG, INFO, WARNING or ERROR.",
+    )
 
     @property
     def database(self) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Lifespan
 
 from services.gateway.answers import ProblemBody
 from services.gateway.bodies import (
@@ -82,6 +83,15 @@ def create_app(parts: Parts, refresh_interval: float = 1.0, models_interval: flo
         parts.appender.close()
         parts.event_log.close()
 
+    app = documented(lifespan)
+    app.state.parts = parts
+    for error in (HTTPException, RequestValidationError):
+        app.add_exception_handler(error, handle_error)
+    return app
+
+
+def documented(lifespan: Lifespan[FastAPI] | None = None) -> DocumentedApi:
+    """The API without its parts: it answers nothing yet, and can describe itself."""
     app = DocumentedApi(
         BODIES,
         title="Rewardloop",
@@ -91,9 +101,6 @@ def create_app(parts: Parts, refresh_interval: float = 1.0, models_interval: flo
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    app.state.parts = parts
-    for error in (HTTPException, RequestValidationError):
-        app.add_exception_handler(error, handle_error)
     for router in ROUTERS:
         # Not `include_router`: it would match each request anew against each router.
         app.router.routes.extend(router.routes)

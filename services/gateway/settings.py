@@ -10,8 +10,8 @@ from shared.settings import PlatformSettings
 class GatewaySettings(PlatformSettings):
     """Settings of the gateway; times in seconds."""
 
-    host: str = Field(default="127.0.0.1", description="Where it listens.")
-    port: int = Field(default=8000, ge=1, le=65535)
+    host: str = Field(default="127.0.0.1", description="Address that it listens on.")
+    port: int = Field(default=8000, ge=1, le=65535, description="Port that it listens on.")
     bootstrap: bool = Field(default=True, description="Make a first manage key for the tenant `default`.")
     bootstrap_key: SecretStr | None = Field(
         default=None, min_length=1, description="That key; where it is not given, one is made in <home>/bootstrap.key."

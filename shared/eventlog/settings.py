@@ -39,15 +39,22 @@ class KafkaSettings(BaseSettings):
     kafka_timeout: float = Field(
         default=10.0, ge=0.05, le=300, description="Seconds in which the cluster has to answer; later, it is away."
     )
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    kafka_sasl_plain_username: str | None = None
-    kafka_sasl_plain_password: SecretStr | None = None
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="Whether connections are encrypted (SSL) and ask for a user (SASL)."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        default=None, description="How a user is asked for."
+    )
+    kafka_sasl_plain_username: str | None = Field(default=None, description="That user.")
+    kafka_sasl_plain_password: SecretStr | None = Field(default=None, description="Its password.")
     kafka_ssl_cafile: str | None = Field(default=None, description="PEM file of whom to trust.")
     kafka_ssl_certfile: str | None = Field(default=None, description="PEM file of this client's certificate.")
     kafka_ssl_keyfile: str | None = Field(default=None, description="PEM file of its key.")
     kafka_ssl_password: SecretStr | None = Field(default=None, description="Opens that key.")
-    kafka_ssl_check_hostname: bool = True
+    kafka_ssl_check_hostname: bool = Field(
+        default=True,
+        description="Whether a broker's certificate has to name its host; false trusts any that is signed.",
+    )
 
     def kafka_client(self, timeout: float | None = None) -> dict[str, object]:
         """What a client of kafka-python is made with, where `kafka_servers` is given.

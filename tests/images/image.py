@@ -1,0 +1,67 @@
+"""Built images, unpacked by buildah, and the volumes that their containers share.
+
+buildah finds them by STORAGE_DRIVER, as deploy/images/build.sh does.
+"""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Image:
+    """One that lies unpacked: its root, which nothing may write to, and what it says of itself."""
+
+    root: Path
+    working_container: str
+    configuration: Mapping[str, Any]
+
+    @classmethod
+    def unpack(cls, name: str) -> "Image":
+        """Fails where it is not built."""
+        looked = run("buildah", "inspect", "--type", "image", f"localhost/{name}")
+        if looked.returncode:
+            pytest.fail(f"{name} is not built: `TARGETS={name.partition(':')[2]} make images` builds it", pytrace=False)
+        container = checked("buildah", "from", "--pull-never", f"localhost/{name}")
+        root = Path(checked("buildah", "mount", container))
+        return cls(root, container, json.loads(looked.stdout)["OCIv1"]["config"])
+
+    @property
+    def user(self) -> dict[str, int]:
+        """As an OCI runtime takes it."""
+        user, _, group = self.configuration["User"].partition(":")
+        return {"uid": int(user), "gid": int(group)}
+
+    def remove(self) -> None:
+        checked("buildah", "rm", self.working_container)
+
+
+class Volumes:
+    """Named volumes: a folder each, which at its first mount takes over what the image has there, and whose it is."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._folder = folder
+
+    def open(self, name: str, image: Image, path: str) -> Path:
+        volume = self._folder / name
+        if not volume.exists():
+            checked("cp", "--archive", str(image.root / path.removeprefix("/")), str(volume))
+        return volume
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """What a command said, and its exit status."""
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def checked(*command: str) -> str:
+    """What a command said that must not fail."""
+    done = run(*command)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    return done.stdout.strip()
