@@ -1,9 +1,10 @@
 """Built images, unpacked by buildah, and the volumes that their containers share.
 
-buildah finds them by STORAGE_DRIVER, as deploy/images/build.sh does.
+They are in the store that STORAGE_DRIVER names, where deploy/images/build.sh puts them.
 """
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+# As deploy/images/build.sh names it: buildah itself may look elsewhere.
+BUILDAH = ("buildah", "--storage-driver", os.environ.get("STORAGE_DRIVER", "vfs"))
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,11 @@ class Image:
     @classmethod
     def unpack(cls, name: str) -> "Image":
         """Fails where it is not built."""
-        looked = run("buildah", "inspect", "--type", "image", f"localhost/{name}")
+        looked = run(*BUILDAH, "inspect", "--type", "image", f"localhost/{name}")
         if looked.returncode:
             pytest.fail(f"{name} is not built: `TARGETS={name.partition(':')[2]} make images` builds it", pytrace=False)
-        container = checked("buildah", "from", "--pull-never", f"localhost/{name}")
-        root = Path(checked("buildah", "mount", container))
+        container = checked(*BUILDAH, "from", "--pull-never", f"localhost/{name}")
+        root = Path(checked(*BUILDAH, "mount", container))
         return cls(root, container, json.loads(looked.stdout)["OCIv1"]["config"])
 
     @property
@@ -38,7 +42,7 @@ class Image:
         return {"uid": int(user), "gid": int(group)}
 
     def remove(self) -> None:
-        checked("buildah", "rm", self.working_container)
+        checked(*BUILDAH, "rm", self.working_container)
 
 
 class Volumes:

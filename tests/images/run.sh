@@ -2,8 +2,6 @@
 # Runs the tests of the images in network and mount namespaces of their own: nothing stays behind, and no address is taken.
 # PYTHON names the interpreter; arguments go to pytest.
 set -euo pipefail
-# As deploy/images/build.sh.
-export STORAGE_DRIVER=${STORAGE_DRIVER:-vfs}
 cd "$(dirname "$0")/../.."
 if [ -z "${REWARDLOOP_TEST_NAMESPACES:-}" ]; then
     [ "$(id -u)" = 0 ] || { echo "make test-images makes network namespaces: run it as root (sudo make test-images)" >&2; exit 1; }
