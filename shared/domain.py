@@ -281,3 +281,40 @@ class TrainingRun:
     @property
     def ref(self) -> RunRef:
         return RunRef(self.tenant, self.loop_id, self.training_run_id)
+
+
+EvaluationStatus = Literal["queued", "running", "succeeded", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRef:
+    """One evaluation of one loop."""
+
+    tenant: str
+    loop_id: str
+    evaluation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """An off-policy evaluation, asked for or done; `settings` and `result` are JSON of shared.evaluation's models.
+
+    `covers` is topic/partition → log offset that the joiner must have passed before it starts.
+    """
+
+    tenant: str
+    loop_id: str
+    evaluation_id: str
+    status: EvaluationStatus
+    settings: Mapping[str, object]
+    requested_at: int
+    covers: Mapping[str, int]
+    started_at: int | None = None
+    finished_at: int | None = None
+    progress: float = 0.0
+    result: Mapping[str, object] | None = None
+    detail: str | None = None
+
+    @property
+    def ref(self) -> EvaluationRef:
+        return EvaluationRef(self.tenant, self.loop_id, self.evaluation_id)

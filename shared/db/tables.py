@@ -309,6 +309,28 @@ class TrainingRunRow(Base):
     __table_args__ = (Index(None, "status"),)
 
 
+class EvaluationRow(Base):
+    __tablename__ = "evaluations"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    evaluation_id: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[str]
+    settings: Mapped[dict[str, object]]
+    requested_at: Mapped[int]
+    covers: Mapped[dict[str, object]]
+    started_at: Mapped[int | None]
+    finished_at: Mapped[int | None]
+    progress: Mapped[float] = mapped_column(default=0.0)
+    # Null until it succeeded.
+    result: Mapped[dict[str, object] | None]
+    detail: Mapped[str | None] = mapped_column(Text)
+    # Who works on it until when; another worker may take it after that.
+    lease_owner: Mapped[str | None]
+    lease_expires_at: Mapped[int | None]
+
+    __table_args__ = (Index(None, "status"),)
+
+
 class MediaRow(Base):
     __tablename__ = "media"
     tenant: Mapped[str] = mapped_column(primary_key=True)
