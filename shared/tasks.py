@@ -8,10 +8,11 @@ from celery import Celery
 from kombu.transport import filesystem
 from uuid_utils import uuid7
 
-from shared.domain import RunRef
+from shared.domain import EvaluationRef, RunRef
 from shared.settings import PlatformSettings
 
 RUN_TRAINING: Final = "rewardloop.run_training"
+RUN_EVALUATION: Final = "rewardloop.run_evaluation"
 SCHEDULE: Final = "rewardloop.schedule_training"
 REPORT: Final = "rewardloop.report_loop"
 SCHEDULE_REPORTS: Final = "rewardloop.schedule_reports"
@@ -124,3 +125,13 @@ def enqueue_run(app: Celery, run: RunRef) -> None:
         kombu.exceptions.OperationalError: the broker is away; beat sends the hint again by itself.
     """
     app.send_task(RUN_TRAINING, args=[run.tenant, run.loop_id, run.training_run_id])
+
+
+def enqueue_evaluation(app: Celery, ref: EvaluationRef) -> None:
+    """Hints to a worker that an evaluation's row waits; call it after the row is committed. It blocks for seconds at
+    most.
+
+    Raises:
+        kombu.exceptions.OperationalError: the broker is away; beat sends the hint again by itself.
+    """
+    app.send_task(RUN_EVALUATION, args=[ref.tenant, ref.loop_id, ref.evaluation_id])

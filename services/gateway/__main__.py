@@ -25,7 +25,7 @@ from shared.grpc import open_channel
 from shared.lifeline import lifeline_of, watch_lifeline
 from shared.registry.artifacts import ArtifactStore
 from shared.security import new_secret, secret_file
-from shared.tasks import celery_app, enqueue_run
+from shared.tasks import celery_app, enqueue_evaluation, enqueue_run
 from shared.telemetry import configure_logging
 
 # A full collection takes tens of milliseconds; what a request leaves behind needs none.
@@ -51,14 +51,15 @@ async def serve(settings: GatewaySettings, clock: Clock) -> None:
         "fusion": settings.fusion_address,
         "policy": settings.policy_address,
     }
-    spool = _spool(settings, clock)
+    spool, tasks = _spool(settings, clock), celery_app(settings)
     ports = Ports(
         engine=engine,
         event_log=spool or open_event_log(settings, clock),
         spool=spool,
         artifacts=ArtifactStore(settings.artifact_folder),
         rpcs=Rpcs.over({stage: open_channel(address) for stage, address in addresses.items()}),
-        enqueue=partial(enqueue_run, celery_app(settings)),
+        enqueue=partial(enqueue_run, tasks),
+        enqueue_evaluation=partial(enqueue_evaluation, tasks),
         draw_secret=_draw_secret(settings),
         clock=clock,
     )

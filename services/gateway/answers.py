@@ -5,7 +5,10 @@ from typing import Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.gateway.fallback import FallbackReason
-from shared.domain import End, RunKind, RunReason, RunStatus
+from shared.domain import End, EvaluationStatus, RunKind, RunReason, RunStatus
+from shared.evaluation.estimators import EstimatorName
+from shared.evaluation.evaluation import EvaluationResult
+from shared.evaluation.settings import Target
 from shared.loop_settings import LoopSettings
 from shared.security import Role
 
@@ -210,6 +213,24 @@ class TrainingRunAnswer(Answer):
     loss: float | None
     steps: int
     model_version: str | None
+    detail: str | None
+
+
+class EvaluationAnswer(Answer):
+    """An off-policy evaluation; `result` is there once it `succeeded`, `detail` says why it `failed`."""
+
+    evaluation_id: str
+    status: EvaluationStatus
+    target: Target
+    estimators: list[EstimatorName]
+    since: Moment | None
+    until: Moment | None
+    clip: float | None
+    requested_at: Moment
+    started_at: Moment | None
+    finished_at: Moment | None
+    progress: float = Field(description="From 0 to 1.")
+    result: EvaluationResult | None
     detail: str | None
 
 

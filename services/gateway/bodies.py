@@ -17,6 +17,8 @@ from pydantic_core import PydanticCustomError
 
 from services.gateway.moments import moment_of
 from shared.domain import End
+from shared.evaluation.estimators import ESTIMATORS, EstimatorName
+from shared.evaluation.settings import EvaluationSettings, Target
 from shared.loop_settings import MAX_ACTIONS, MAX_AMOUNT, ActionId, ActionSettings, Amount
 from shared.security import Role
 
@@ -245,6 +247,35 @@ class ImportedRow(Body):
 
 class TrainingRunRequest(Body):
     """A fine-tune on everything that was acknowledged so far."""
+
+
+class WindowRequest(Body):
+    """Which decisions, by the time at which they were made."""
+
+    since: OptionalMoment = Field(default=None, description="Decided then or later.")
+    until: OptionalMoment = Field(default=None, description="Decided before then.")
+
+
+class EvaluationRequest(Body):
+    """What would another policy have earned on what was logged?"""
+
+    target: Target = Field(description="Whose value is asked for.")
+    estimators: Annotated[list[EstimatorName], Field(min_length=1, max_length=len(ESTIMATORS))] = Field(
+        default=list(ESTIMATORS), description="docs/evaluation.md says when to trust which."
+    )
+    window: WindowRequest = Field(default=WindowRequest(), description="The newest of them; all, where it is left out.")
+    clip: Annotated[float, Field(gt=0, le=MAX_AMOUNT)] | None = Field(
+        default=None, description="No row weighs more than this; lower: less variance, more bias. None by default."
+    )
+
+    def settings(self) -> EvaluationSettings:
+        return EvaluationSettings(
+            target=self.target,
+            estimators=tuple(dict.fromkeys(self.estimators)),
+            since=self.window.since,
+            until=self.window.until,
+            clip=self.clip,
+        )
 
 
 class KeyRequest(Body):

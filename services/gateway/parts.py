@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from services.gateway.appending import Appender
 from services.gateway.deciding import Decider
 from services.gateway.directory import Directory
+from services.gateway.evaluations import EnqueueEvaluation, Evaluations
 from services.gateway.idempotency import DecidedBefore, RecentAnswers
 from services.gateway.importing import Importer
 from services.gateway.loops import Loops
@@ -43,6 +44,7 @@ class Parts:
     storage: Storage
     loops: Loops
     training: Training
+    evaluations: Evaluations
     metrics: Metrics
     clock: Clock
 
@@ -56,6 +58,7 @@ class Ports:
     artifacts: ArtifactStore
     rpcs: Rpcs
     enqueue: Enqueue
+    enqueue_evaluation: EnqueueEvaluation
     draw_secret: bytes
     clock: Clock
     # The event log again, where it is a cluster that can be away.
@@ -97,6 +100,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
         storage=storage,
         loops=Loops(engine, directory, ports.enqueue, clock, find_encoder),
         training=Training(engine, ports.event_log, serving, ports.enqueue, clock),
+        evaluations=Evaluations(engine, ports.event_log, ports.enqueue_evaluation, clock),
         metrics=metrics,
         clock=clock,
     )

@@ -32,6 +32,7 @@ class ProblemType(Enum):
     UNKNOWN_LOOP = (404, "There is no such loop")
     UNKNOWN_DECISION = (404, "There is no such decision")
     UNKNOWN_TRAINING_RUN = (404, "There is no such training run")
+    UNKNOWN_EVALUATION = (404, "There is no such evaluation")
     UNKNOWN_MODEL_VERSION = (404, "There is no such model version")
     UNKNOWN_KEY_ID = (404, "There is no such key")
     METHOD_NOT_ALLOWED = (405, "This address does not take this method")

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from uuid_utils import uuid7
 
 from services.trainer.candidates import NothingToLearnError, fine_tuned_candidate, first_candidate
+from services.trainer.covering import JoinerBehindError, wait_for_joiner
 from services.trainer.experiences import Replay
 from services.trainer.fine_tuning import DivergedError, FineTune, fine_tune
 from services.trainer.leasing import Lease
@@ -18,7 +19,6 @@ from services.trainer.publishing import Candidate, Publisher
 from services.trainer.settings import TrainerSettings
 from shared.db.engine import read_session, write_session
 from shared.db.loops import read_loop
-from shared.db.offsets import covers, read_offsets
 from shared.domain import Clock, RunRef, RunStatus, TrainingRun
 from shared.loop_settings import Loop
 from shared.networks.trunk_files import TrunkError
@@ -29,12 +29,6 @@ from shared.registry.training_runs import LeaseLostError, take_lease
 from shared.registry.versions import read_champion
 
 log: Final = structlog.get_logger(__name__)
-
-POLL_SECONDS: Final = 0.05
-
-
-class JoinerBehindError(RuntimeError):
-    """The joiner did not reach in time what the run must cover."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +75,8 @@ class Trainer:
             logger.info("run_finished")
 
     def _candidate(self, run: TrainingRun, lease: Lease) -> tuple[Loop, Candidate]:
-        self._wait_for_joiner(run, lease)
+        seconds = self.settings.joiner_seconds
+        wait_for_joiner(self.engine, run.covers, seconds, self.clock, self.sleep, lease.keep)
         with read_session(self.engine) as session:
             loop = read_loop(session, run.tenant, run.loop_id)
             champion = read_champion(session, run.tenant, run.loop_id)
@@ -97,20 +92,6 @@ class Trainer:
         return loop, fine_tuned_candidate(
             loop, architecture, champion, experiences, self.artifacts, self.replay, lease, self.fine_tune
         )
-
-    def _wait_for_joiner(self, run: TrainingRun, lease: Lease) -> None:
-        """Until its offsets have passed what the run covers, so that all that was acknowledged is learned from."""
-        deadline = self.clock() + round(self.settings.joiner_seconds * 1e6)
-        while not self._covered(run):
-            if self.clock() >= deadline:
-                raise JoinerBehindError(f"the joiner is more than {self.settings.joiner_seconds:g} s behind")
-            lease.keep()
-            self.sleep(POLL_SECONDS)
-
-    def _covered(self, run: TrainingRun) -> bool:
-        with read_session(self.engine) as session:
-            offsets = read_offsets(session)
-        return covers(offsets, run.covers)
 
     def _finish(self, lease: Lease, status: RunStatus, detail: str) -> None:
         try:

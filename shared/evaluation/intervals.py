@@ -31,7 +31,7 @@ class Interval:
 def clusters_of(names: NDArray[np.generic]) -> NDArray[np.int64]:
     """[N]: the number of each row's cluster, from 0, of names that rows of one cluster share."""
     _, numbers_N = np.unique(names, return_inverse=True)
-    return numbers_N.astype(np.int64)
+    return np.asarray(numbers_N, np.int64)
 
 
 def standard_error(ratio: Ratio, clusters_N: NDArray[np.int64]) -> float:
@@ -98,4 +98,5 @@ def bernstein_interval(
 
 
 def _sums(ratio: Ratio, clusters_N: NDArray[np.int64]) -> tuple[Doubles, Doubles]:
-    return np.bincount(clusters_N, ratio.numerators), np.bincount(clusters_N, ratio.denominators)
+    top_G, below_G = (np.bincount(clusters_N, one).astype(np.float64) for one in (ratio.numerators, ratio.denominators))
+    return top_G, below_G
