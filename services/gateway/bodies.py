@@ -226,6 +226,11 @@ class ImportedRow(Body):
     probability: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None, description="With which it was drawn. Without it the row has no part in evaluations."
     )
+    probabilities: dict[ActionId, Annotated[float, Field(ge=0, le=1)]] | None = Field(
+        default=None,
+        description="In place of `probability`: that of each candidate, summing to one. Where only one is told, the "
+        "others are taken to have shared the rest evenly.",
+    )
     reward: Amount | None = Field(default=None, description="In place of feedback.")
     feedback: list[dict[str, object]] | None = Field(
         default=None,
@@ -242,6 +247,8 @@ class ImportedRow(Body):
     def _has_one_outcome(self) -> Self:
         if (self.reward is None) == (self.feedback is None):
             raise ValueError("A row has either a `reward` or `feedback`")
+        if self.probability is not None and self.probabilities is not None:
+            raise ValueError("A row has either a `probability` or `probabilities`")
         return self
 
 

@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from shared.evaluation.estimators import ESTIMATORS, EstimatorName
 from shared.loop_settings.fields import MAX_ACTIONS, ActionId, Finite, Settings
@@ -63,7 +63,27 @@ class TableTarget(Settings):
     table: ProbabilityTable
 
 
-Target = Literal["baseline", "uniform"] | ModelVersionTarget | ConstantTarget | TableTarget
+def _kind(value: object) -> str | None:
+    """Which kind of target a value is meant to be, so that an error is told of that kind alone."""
+    if isinstance(value, str):
+        return "name"
+    names = (
+        set(value) if isinstance(value, dict) else set(type(value).model_fields if isinstance(value, Settings) else ())
+    )
+    return next((kind for kind in ("model_version", "constant", "table") if kind in names), None)
+
+
+Target = Annotated[
+    Annotated[Literal["baseline", "uniform"], Tag("name")]
+    | Annotated[ModelVersionTarget, Tag("model_version")]
+    | Annotated[ConstantTarget, Tag("constant")]
+    | Annotated[TableTarget, Tag("table")],
+    Discriminator(
+        _kind,
+        custom_error_type="not_a_target",
+        custom_error_message='It is "baseline", "uniform", or an object of `model_version`, `constant` or `table`',
+    ),
+]
 
 
 class EvaluationSettings(Settings):

@@ -59,7 +59,9 @@ EVEN = {"a": 0.25, "b": 0.25, "c": 0.5}
         ({"table": {"context_key": "title", "by_key": {"1": {"a": 1}}}}, 422, "target.table.by_key.1", "It lacks"),
         ({"constant": "z"}, 422, "target.constant", "does not list 'z'"),
         ({"model_version": "7"}, 404, "target.model_version", "no version 7"),
-        ("champion", 422, "target", ""),
+        ("champion", 422, "target", "'baseline' or 'uniform'"),
+        ({"policy": 1}, 422, "target", "or an object of `model_version`"),
+        ({"table": {"probabilities": {}}}, 422, "target.table", "at least 1"),
     ],
 )
 async def test_a_target_that_cannot_be_is_refused(

@@ -77,11 +77,11 @@ def test_a_constant_is_worth_what_its_rows_earned(logged: Workplace) -> None:
 
 
 def test_what_was_logged_is_worth_what_it_earned(logged: Workplace) -> None:
-    mean = np.mean(sum(rewards_of(logged).values(), []))
+    mean = np.mean(np.concatenate(list(rewards_of(logged).values())))
     estimates, result = figures(do(logged, ask(logged, "uniform")))
     assert estimates["ips"]["value"] == estimates["snips"]["value"] == pytest.approx(mean)
     even = {"table": {"probabilities": dict.fromkeys(bandit.ACTIONS, 1 / 3)}}
-    assert figures(do(logged, ask(logged, even)))[0]["dr"] == pytest.approx(estimates["dr"])
+    assert figures(do(logged, ask(logged, even)))[0]["dr"]["value"] == pytest.approx(estimates["dr"]["value"])
     assert result["effective_sample_size"] == pytest.approx(ROWS)
 
 
