@@ -6,6 +6,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
+from shared.db.loops import keep_loop
 from shared.db.tables import EvaluationRow
 from shared.domain import Evaluation, EvaluationRef
 from shared.registry.training_runs import LONGEST_QUEUED, LeaseLostError
@@ -15,6 +16,7 @@ def request_evaluation(
     session: Session, tenant: str, loop_id: str, settings: Mapping[str, object], covers: Mapping[str, int], now: int
 ) -> Evaluation:
     """A new one, queued."""
+    keep_loop(session, tenant, loop_id)
     row = EvaluationRow(
         tenant=tenant,
         loop_id=loop_id,
