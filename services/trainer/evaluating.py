@@ -20,6 +20,7 @@ from services.trainer.evaluated_rows import EvaluatedRow, EvaluatedRows, Evaluat
 from services.trainer.experiences import Replay, chunks
 from services.trainer.leasing import REPORT_MICROSECONDS
 from services.trainer.scoring import HeldOutRow, held_out_rows, score
+from services.trainer.selecting import selection_warnings
 from services.trainer.settings import TrainerSettings
 from shared.db.engine import read_session, write_session
 from shared.db.loops import read_loop
@@ -127,6 +128,7 @@ class Evaluator:
             now = evaluation.requested_at
             told = lambda read: lease.advance(READ * read / limit)  # noqa: E731 - one line
             found = read_evaluated_rows(session, loop, settings, now, limit, told)
+            biases = selection_warnings(session, loop, settings, now)
         lease.advance(READ)
         rewards = self._by_version if isinstance(settings.target, ModelVersionTarget) else _by_log
         rows = rewards(loop, settings, found, lease) if found.rows else None
@@ -134,7 +136,8 @@ class Evaluator:
             raise EvaluationError(_why_none(found))
         clip = math.inf if settings.clip is None else settings.clip
         generator = np.random.default_rng(loop.settings.learning.seed)
-        return evaluate(rows, settings.estimators, loop.settings.reward.range, clip, generator)
+        result = evaluate(rows, settings.estimators, loop.settings.reward.range, clip, generator)
+        return result.model_copy(update={"warnings": result.warnings + biases})
 
     def _by_version(
         self, loop: Loop, settings: EvaluationSettings, found: EvaluatedRows, lease: EvaluationLease

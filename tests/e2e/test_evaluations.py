@@ -33,6 +33,13 @@ def import_rows(http: httpx.Client, loop_id: str, lines: bytes, **query: str) ->
     url = f"/v1/loops/{loop_id}/experiences:import"
     answer = http.post(url, params=query, content=lines, headers=NDJSON, timeout=120).raise_for_status()
     report: Answer = answer.json()
+
+    def is_joined() -> bool:
+        found = http.get(f"/v1/loops/{loop_id}/statistics").raise_for_status().json()["experiences"]
+        return int(found) >= report["accepted"]
+
+    # A busy machine takes longer than an evaluation waits for the joiner.
+    until(is_joined, "the import is joined", 300)
     return report
 
 
