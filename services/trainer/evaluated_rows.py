@@ -40,13 +40,14 @@ class EvaluationError(RuntimeError):
 class EvaluatedRow:
     """A matured experience whose action was drawn from a known distribution; A candidates.
 
-    `target` is None where a model version is asked later; what it lacks to one would choose none of the candidates.
-    `key` tells contexts apart for the expected rewards.
+    `allowed` counts the candidates that were not excluded. `target` is None where a model version is asked later; what
+    it lacks to one would choose none of the candidates. `key` tells contexts apart for the expected rewards.
     """
 
     decision_id: str
     first_sequence: int
     action_ids: tuple[str, ...]
+    allowed: int
     taken: int
     probabilities: Doubles  # [A]
     target: Doubles | None  # [A]
@@ -79,35 +80,48 @@ def read_evaluated_rows(
         read += 1
         if read % CHUNK == 0:
             progress(read)
-        started = row.decided_at if row.activated_at is None else row.activated_at
-        wait = round(loop.settings.reward_wait_time.total_seconds() * MICROSECONDS)
-        if row.closed_by != "import" and started + wait >= now:
+        if not _is_mature(row, loop, now):
             found.immature += 1
             continue
         decision = wire.decision_from_pb(events_pb2.DecisionMade.FromString(row.payload))
-        ids = tuple(action.id for action in decision.actions)
-        taken = ids.index(row.action_id) if row.action_id in ids else None
-        if row.probability is None or taken is None or not 0 < decision.probabilities[taken] <= 1:
+        key = "" if table is None else _key(loop, table, decision)
+        evaluated = _evaluated(row, decision, choose, key)
+        if evaluated is None:
             found.without_propensity += 1
             continue
-        widest = max(widest, len(ids))
+        widest = max(widest, len(evaluated.action_ids))
         if (len(found.rows) + 1) * widest > MOST_CELLS:
             break
-        found.rows.append(
-            EvaluatedRow(
-                decision_id=decision.decision_id,
-                first_sequence=row.first_sequence,
-                action_ids=ids,
-                taken=taken,
-                probabilities=decision.probabilities,
-                target=None if choose is None else choose(decision),
-                reward=row.reward,
-                cluster=_cluster(decision),
-                key="" if table is None else _key(loop, table, decision),
-            )
-        )
+        found.rows.append(evaluated)
     found.rows.reverse()
     return found
+
+
+def _is_mature(row: "_Joined", loop: Loop, now: int) -> bool:
+    """What closed early may tell of what is quick alone; an imported reward is all that there will be."""
+    started = row.decided_at if row.activated_at is None else row.activated_at
+    wait = round(loop.settings.reward_wait_time.total_seconds() * MICROSECONDS)
+    return row.closed_by == "import" or started + wait < now
+
+
+def _evaluated(row: "_Joined", decision: Decision, choose: Choose | None, key: str) -> EvaluatedRow | None:
+    """None where it is not known how likely the action was."""
+    ids = tuple(action.id for action in decision.actions)
+    taken = ids.index(row.action_id) if row.action_id in ids else None
+    if row.probability is None or taken is None or not 0 < decision.probabilities[taken] <= 1:
+        return None
+    return EvaluatedRow(
+        decision_id=decision.decision_id,
+        first_sequence=row.first_sequence,
+        action_ids=ids,
+        allowed=len(set(ids).difference(decision.excluded_action_ids)),
+        taken=taken,
+        probabilities=decision.probabilities,
+        target=None if choose is None else choose(decision),
+        reward=row.reward,
+        cluster=_cluster(decision),
+        key=key,
+    )
 
 
 def _read(session: Session, loop: Loop, settings: EvaluationSettings, limit: int) -> Iterator["_Joined"]:

@@ -24,6 +24,7 @@ from services.trainer.selecting import selection_warnings
 from services.trainer.settings import TrainerSettings
 from shared.db.engine import read_session, write_session
 from shared.db.loops import read_loop
+from shared.db.tables import LoopRow
 from shared.domain import Clock, Doubles, Evaluation, EvaluationRef, ModelRef, ModelVersion
 from shared.evaluation.doubly_robust import LoggedChoices
 from shared.evaluation.evaluation import EvaluationLog, EvaluationResult, evaluate
@@ -154,7 +155,8 @@ class Evaluator:
                 f"version {version.version} has learned from every experience of the window: "
                 "decisions made since then are needed"
             )
-        scored = self._held_out(replace(loop, settings=manifest.settings), new, lease)
+        since = _last_sequence(self.engine, loop) - version.covers_sequence
+        scored = self._held_out(replace(loop, settings=manifest.settings), new, since, lease)
         if not scored:
             return None
         networks = load_networks(manifest, self.artifacts)
@@ -166,9 +168,11 @@ class Evaluator:
         ]
         return _log(rows, low + (high - low) * scores.expected_rewards, found)
 
-    def _held_out(self, loop: Loop, new: dict[str, EvaluatedRow], lease: EvaluationLease) -> list[HeldOutRow]:
-        """The rows of these decisions that networks can read, in order of their decisions."""
-        read = self.replay.read(loop, self.settings.evaluation_rows, lease.keep)
+    def _held_out(
+        self, loop: Loop, new: dict[str, EvaluatedRow], newest: int, lease: EvaluationLease
+    ) -> list[HeldOutRow]:
+        """The rows of these decisions, among the newest so many, that networks can read, in order of the decisions."""
+        read = self.replay.read(loop, min(newest, self.settings.evaluation_rows), lease.keep)
         experiences = [one for one in read if one.row.decision_id in new]
         rows: list[HeldOutRow] = []
         for chunk in chunks(experiences, LOOKED_UP):
@@ -182,6 +186,13 @@ class Evaluator:
         if version is None:
             raise EvaluationError(f"version {number} is gone")
         return version
+
+
+def _last_sequence(engine: Engine, loop: Loop) -> int:
+    """The last sequence of the loop's experiences."""
+    with read_session(engine) as session:
+        row = session.get(LoopRow, (loop.tenant, loop.loop_id))
+        return 0 if row is None else row.last_sequence
 
 
 def _by_log(loop: Loop, settings: EvaluationSettings, found: EvaluatedRows, lease: EvaluationLease) -> EvaluationLog:
@@ -210,9 +221,9 @@ def _log(rows: list[EvaluatedRow], expected_NA: Doubles, found: EvaluatedRows) -
             np.array([row.taken for row in rows], np.int64), logged, np.array([row.reward for row in rows])
         ),
         target=target,
-        expected=np.pad(expected_NA[:, :width], ((0, 0), (0, width + 1 - min(width, expected_NA.shape[1])))),
+        expected=np.pad(expected_NA, ((0, 0), (0, 1))),
         clusters=[row.cluster for row in rows],
-        candidates=np.array([len(row.action_ids) for row in rows], np.int64),
+        candidates=np.array([row.allowed for row in rows], np.int64),
         without_propensity=found.without_propensity,
         immature=found.immature,
     )

@@ -77,7 +77,7 @@ class EvaluationLog:
     target: Doubles  # [N, A]
     expected: Doubles  # [N, A], what each candidate is expected to earn
     clusters: Sequence[str]
-    candidates: NDArray[np.int64]  # [N], how many each row has
+    candidates: NDArray[np.int64]  # [N], how many of each row were allowed
     without_propensity: int = 0
     immature: int = 0
 
@@ -97,9 +97,11 @@ def evaluate(
     # A range that rewards do not keep bounds nothing.
     low, high = min([reward_range[0], *logged.rewards]), max([reward_range[1], *logged.rewards])
     most_weight = possible_weight(logged, target)
+    # Nothing beyond what can come is worth expecting, and bounds need that it is not.
+    expected = np.clip(expected, low, high)
     found = {}
     for name, ratio in estimate_all(estimators, logged, target, expected, clip).items():
-        bounds = value_bounds(name, (low, high), min(clip, most_weight) if name != "switch_dr" else most_weight)
+        bounds = value_bounds(name, (low, high), min(clip, most_weight))
         found[name] = _estimate(ratio, clusters, bounds, generator)
     count, unsupported = len(weights), 1.0 - float(fits.mean())
     sample_size = effective_sample_size(weights)
