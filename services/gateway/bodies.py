@@ -270,7 +270,7 @@ class EvaluationRequest(Body):
     estimators: Annotated[list[EstimatorName], Field(min_length=1, max_length=len(ESTIMATORS))] = Field(
         default=list(ESTIMATORS), description="docs/evaluation.md says when to trust which."
     )
-    window: WindowRequest = Field(default=WindowRequest(), description="The newest of them; all, where it is left out.")
+    window: WindowRequest = Field(default=WindowRequest(), description="Which decisions; all, where it is left out.")
     clip: Annotated[float, Field(gt=0, le=MAX_AMOUNT)] | None = Field(
         default=None, description="No row weighs more than this; lower: less variance, more bias. None by default."
     )

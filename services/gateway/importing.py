@@ -24,6 +24,7 @@ from services.gateway.repository import add_audit, read_known_ids
 from services.gateway.storage import Storage
 from shared.db.engine import read_session, write_session
 from shared.domain import Clock, Decision, Doubles, Feedback, ImportedExperience, Media
+from shared.evaluation.settings import SUM_TOLERANCE
 from shared.eventlog import MAX_RECORD_BYTES, Record
 from shared.events import DECISIONS, imported_record
 from shared.loop_settings import Loop
@@ -37,8 +38,6 @@ MOST_REASONS: Final = 1000
 
 # Rows of our own, or events of VW and Personalizer.
 LineFormat = Literal["rows", "dsjson"]
-# Probabilities were often rounded to 32 bits.
-SUM_TOLERANCE: Final = 1e-4
 
 # A line's number, from 1, and its bytes: None where it is too long.
 Line = tuple[int, bytes | None]

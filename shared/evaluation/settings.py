@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from shared.evaluation.estimators import ESTIMATORS, EstimatorName
 from shared.loop_settings.fields import MAX_ACTIONS, ActionId, Finite, Settings
 
-# Tables are written with few digits.
+# Tables are written with few digits, and logged probabilities often rounded to 32 bits.
 SUM_TOLERANCE: Final = 1e-4
 MAX_KEYS: Final = 1000
 
@@ -67,9 +67,7 @@ def _kind(value: object) -> str | None:
     """Which kind of target a value is meant to be, so that an error is told of that kind alone."""
     if isinstance(value, str):
         return "name"
-    names = (
-        set(value) if isinstance(value, dict) else set(type(value).model_fields if isinstance(value, Settings) else ())
-    )
+    names = value if isinstance(value, dict) else type(value).model_fields if isinstance(value, Settings) else {}
     return next((kind for kind in ("model_version", "constant", "table") if kind in names), None)
 
 
