@@ -101,6 +101,15 @@ class Decision:
     deferred: bool = False
     # Share of each modality that was used; None where nobody asked for it, or none mattered.
     modality_importance: Mapping[str, float] | None = None
+    # `champion`, `canary` or `holdout`, and the arm's share, where a rollout or a holdout is under way.
+    arm: str | None = None
+    arm_share: float = 1.0
+    # Whose decision it was to be: another one than `model_version` where that had to be rescued.
+    assigned_version: int | None = None
+    rollout_id: str | None = None
+    rollout_step: int | None = None
+    # Microseconds from the request to the choice.
+    decided_in: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,6 +175,12 @@ def decision_to_pb(decision: domain.Decision) -> events_pb2.DecisionMade:
         request_sha256=decision.request_sha256,
         modality_importance=decision.modality_importance,
         policy_logits=None if scores is None or scores.policy_logits is None else tensor_to_pb(scores.policy_logits),
+        arm=decision.arm,
+        arm_share=decision.arm_share if decision.arm else None,
+        assigned_version=decision.assigned_version,
+        rollout_id=decision.rollout_id,
+        rollout_step=decision.rollout_step,
+        decided_in=decision.decided_in,
     )
 
 
@@ -206,6 +212,12 @@ def decision_from_pb(message: events_pb2.DecisionMade) -> domain.Decision:
         subject_id=message.subject_id if message.HasField("subject_id") else None,
         deferred=message.deferred,
         modality_importance=dict(message.modality_importance) or None,
+        arm=message.arm or None,
+        arm_share=message.arm_share if message.arm else 1.0,
+        assigned_version=message.assigned_version if message.HasField("assigned_version") else None,
+        rollout_id=message.rollout_id if message.HasField("rollout_id") else None,
+        rollout_step=message.rollout_step if message.HasField("rollout_id") else None,
+        decided_in=message.decided_in,
     )
 
 

@@ -18,6 +18,7 @@ from services.gateway.bodies import (
     FeedbackRequest,
     ImportedRow,
     KeyRequest,
+    RolloutRequest,
     TrainingRunRequest,
 )
 from services.gateway.documentation import DESCRIPTION, DocumentedApi
@@ -34,6 +35,7 @@ from services.gateway.routes import (
     loops,
     media,
     models,
+    rollouts,
     statistics,
     training_runs,
 )
@@ -50,6 +52,7 @@ ROUTERS: Final = (
     loops.router,
     training_runs.router,
     models.router,
+    rollouts.router,
     media.router,
     keys.router,
     audit.router,
@@ -65,6 +68,7 @@ BODIES: Final = (
     KeyRequest,
     LoopSettings,
     ProblemBody,
+    RolloutRequest,
     TrainingRunRequest,
 )
 

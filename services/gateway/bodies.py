@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from services.gateway.moments import moment_of
 from shared.domain import End
-from shared.loop_settings import MAX_ACTIONS, MAX_AMOUNT, ActionId, ActionSettings, Amount
+from shared.loop_settings import MAX_ACTIONS, MAX_AMOUNT, ActionId, ActionSettings, Amount, RolloutSettings
 from shared.security import Role
 
 MAX_BATCH: Final = 256
@@ -245,6 +245,32 @@ class ImportedRow(Body):
 
 class TrainingRunRequest(Body):
     """A fine-tune on everything that was acknowledged so far."""
+
+
+class RolloutRequest(RolloutSettings):
+    """A version to roll out; what is left out is as in the loop's `rollout`."""
+
+    model_version: str = Field(pattern=r"^[1-9][0-9]{0,17}$", examples=["7"])
+
+    @property
+    def number(self) -> int:
+        """Of the version."""
+        return int(self.model_version)
+
+    @property
+    def settings(self) -> RolloutSettings:
+        """As it is to be rolled out."""
+        return RolloutSettings.model_validate(self.model_dump(exclude={"model_version"}))
+
+    @staticmethod
+    def over(loop: RolloutSettings, body: object) -> object:
+        """A body over the loop's own settings; another strategy than the loop's has steps of its own."""
+        if not isinstance(body, dict):
+            return body
+        settings = loop.model_dump(mode="json")
+        if body.get("strategy", loop.strategy) != loop.strategy:
+            settings["steps"] = []
+        return settings | body
 
 
 class KeyRequest(Body):

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import orjson
 from uuid_utils import uuid7
 
 from services.gateway.appending import Appender
+from services.gateway.arms import Arms
 from services.gateway.bodies import DecisionRequest
 from services.gateway.candidates import candidates_of
 from services.gateway.context import context_of, media_ids
@@ -23,7 +25,11 @@ from services.gateway.storage import Storage
 from shared.domain import Clock, Decision
 from shared.events import DECISIONS, decision_record
 from shared.loop_settings import Loop
+from shared.rollouts import Assignment
 from shared.security import draw_seed
+
+# Of a decision while neither a rollout nor a holdout is under way.
+UNASSIGNED: Final = Assignment("champion", 1.0)
 
 
 class UnloggedError(Exception):
@@ -39,6 +45,7 @@ class Decider:
     """Makes decisions. `on_decided` is told each one that was made, and whether it is durable."""
 
     pipeline: Pipeline
+    arms: Arms
     appender: Appender
     storage: Storage
     recent: RecentAnswers
@@ -89,14 +96,16 @@ class Decider:
         return answer_of(decision)
 
     async def _make(self, served: ServedLoop, request: DecisionRequest, key: DecisionKey, sha256: bytes) -> Decision:
+        began_at = self.clock()
         draft = await self._draft(served, request, key)
         chosen = await self.pipeline.choose(draft)
-        loop = served.loop
+        loop, decided_at = served.loop, self.clock()
+        assignment = draft.assignment or UNASSIGNED
         return Decision(
             tenant=loop.tenant,
             loop_id=loop.loop_id,
             decision_id=key[2],
-            decided_at=self.clock(),
+            decided_at=decided_at,
             context={name: await self.storage.as_logged(value) for name, value in draft.context.items()},
             actions=draft.actions,
             action_id=draft.actions[chosen.position].id,
@@ -119,6 +128,12 @@ class Decider:
             subject_id=request.subject_id,
             deferred=request.deferred,
             modality_importance=chosen.modality_importance,
+            arm=None if draft.assignment is None else assignment.arm,
+            arm_share=assignment.share,
+            assigned_version=assignment.version,
+            rollout_id=assignment.rollout_id,
+            rollout_step=assignment.step,
+            decided_in=max(0, decided_at - began_at),
         )
 
     async def _draft(self, served: ServedLoop, request: DecisionRequest, key: DecisionKey) -> Draft:
@@ -134,6 +149,7 @@ class Decider:
             baseline=baseline,
             seed=draw_seed(_draw_key(loop, self.draw_secret), *key),
             explain=request.explain,
+            assignment=self.arms.assign(loop, request.subject_id or request.episode_id or key[2]),
         )
 
 

@@ -19,7 +19,9 @@ from shared.domain import Action, AliasPointer, Clock, ModelRef
 from shared.loop_settings import Loop
 from shared.registry.artifacts import ArtifactError
 from shared.registry.manifest import Manifest
+from shared.registry.rollouts import open_rollouts
 from shared.registry.versions import read_aliases, wanted_versions
+from shared.rollouts import Rollout
 from shared.security import ApiKey
 
 log: Final = structlog.get_logger(__name__)
@@ -44,6 +46,8 @@ class Snapshot:
     # Whether a servable version reads the actions' features.
     reads_actions: Mapping[ModelRef, bool] = field(default_factory=dict)
     keys: Mapping[bytes, ApiKey] = field(default_factory=dict)
+    # The one that is under way in a loop.
+    rollouts: Mapping[LoopKey, Rollout] = field(default_factory=dict)
     read_at: int = 0
 
 
@@ -67,6 +71,10 @@ class Directory:
     def aliases(self, tenant: str, loop_id: str) -> Mapping[str, AliasPointer]:
         return self.snapshot.aliases.get((tenant, loop_id), {})
 
+    def rollout(self, tenant: str, loop_id: str) -> Rollout | None:
+        """The one that is under way in a loop."""
+        return self.snapshot.rollouts.get((tenant, loop_id))
+
     def key(self, sha256: bytes) -> ApiKey | None:
         """The key with this digest, unless it was revoked."""
         return self.snapshot.keys.get(sha256)
@@ -83,7 +91,8 @@ class Directory:
                 loops = _read_loops(session, old)
                 keys = {key.sha256: key for key in repository.read_keys(session) if key.revoked_at is None}
                 manifests = wanted_versions(session)
-            self.snapshot = Snapshot(loops, aliases, self._reads_actions(manifests, old), keys, read_at)
+                rollouts = {(one.tenant, one.loop_id): one for one in open_rollouts(session)}
+            self.snapshot = Snapshot(loops, aliases, self._reads_actions(manifests, old), keys, rollouts, read_at)
 
     def keep_fresh(self, interval: float) -> Callable[[], None]:
         """Refreshes in a thread of its own; the function that is returned ends that."""

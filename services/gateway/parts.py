@@ -7,6 +7,7 @@ from functools import partial
 from sqlalchemy import Engine
 
 from services.gateway.appending import Appender
+from services.gateway.arms import Arms
 from services.gateway.deciding import Decider
 from services.gateway.directory import Directory
 from services.gateway.idempotency import DecidedBefore, RecentAnswers
@@ -15,6 +16,7 @@ from services.gateway.loops import Loops
 from services.gateway.metrics import Metrics
 from services.gateway.model_services import ModelServices, Rpcs
 from services.gateway.pipeline import Pipeline
+from services.gateway.rollouts import Rollouts
 from services.gateway.serving import Serving
 from services.gateway.settings import GatewaySettings
 from services.gateway.spooling import SpooledLog
@@ -43,6 +45,7 @@ class Parts:
     storage: Storage
     loops: Loops
     training: Training
+    rollouts: Rollouts
     metrics: Metrics
     clock: Clock
 
@@ -75,6 +78,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
     looking_up = ThreadPoolExecutor(1, thread_name_prefix="decided-before")
     decider = Decider(
         pipeline=Pipeline(serving, models),
+        arms=Arms(serving, ports.draw_secret),
         appender=appender,
         storage=storage,
         recent=RecentAnswers(settings.recent_answers_bytes),
@@ -97,6 +101,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
         storage=storage,
         loops=Loops(engine, directory, ports.enqueue, clock, find_encoder),
         training=Training(engine, ports.event_log, serving, ports.enqueue, clock),
+        rollouts=Rollouts(engine, directory, ports.artifacts.get, clock),
         metrics=metrics,
         clock=clock,
     )

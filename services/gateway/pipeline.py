@@ -13,6 +13,7 @@ from services.gateway.serving import Serving
 from services.gateway.stages import Candidates, Choice, Encoded, Explained, Refused
 from shared.domain import Action, ContextValue, Doubles, Floats, Media, ModelRef, Scores
 from shared.loop_settings import Loop, LoopSettings
+from shared.rollouts import Assignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,14 @@ class Draft:
     baseline: int | None
     seed: int
     explain: bool = False
+    assignment: Assignment | None = None
+
+    @property
+    def canary(self) -> ModelRef | None:
+        """The version that is rolled out, where the decision is its own to make."""
+        if self.assignment is None or self.assignment.arm != "canary" or self.assignment.version is None:
+            return None
+        return ModelRef(self.loop.tenant, self.loop.loop_id, self.assignment.version)
 
     @property
     def allowed(self) -> list[bool]:
@@ -65,13 +74,18 @@ class Pipeline:
         self._attribution = Gatherer(models.attribute)
 
     async def choose(self, draft: Draft) -> Chosen:
-        """By the version that serves; with the champion where it is gone; by fallback where none can.
+        """By the version that it is assigned to; with the champion where that fails; by fallback where none can.
 
         Raises:
             Problem: a context value cannot be read.
         """
         if draft.settings.learning_mode == "logging_only":
             return _fall_back(draft, "logging_only")
+        if draft.assignment is not None and draft.assignment.arm == "holdout":
+            return _hold_out(draft)
+        if (canary := draft.canary) is not None:
+            with suppress(NotLoadedError, ModelsUnavailableError):
+                return await self._choose_with(canary, draft)
         picked = self._serving.pick(draft.loop)
         if not isinstance(picked, ModelRef):
             return _fall_back(draft, picked)
@@ -153,6 +167,12 @@ def _fall_back(draft: Draft, reason: FallbackReason) -> Chosen:
         return Chosen(*serve_baseline(draft.allowed, draft.baseline), fallback_reason=mode)
     position, probabilities = fall_back(reason, draft.allowed, draft.baseline, draft.seed)
     return Chosen(position, probabilities, fallback_reason=reason)
+
+
+def _hold_out(draft: Draft) -> Chosen:
+    if draft.loop.settings.holdout.policy == "uniform":
+        return Chosen(*fall_back("holdout", draft.allowed, None, draft.seed), fallback_reason="holdout")
+    return Chosen(*serve_baseline(draft.allowed, draft.baseline), fallback_reason="holdout")
 
 
 def _size(draft: Draft) -> int:

@@ -9,6 +9,7 @@ from services.gateway.fallback import FallbackReason
 from services.gateway.model_services import ModelServices
 from shared.domain import ModelRef
 from shared.loop_settings import Loop
+from shared.rollouts import Rollout
 
 POLL_SECONDS: Final = 0.05
 
@@ -19,6 +20,20 @@ class Serving:
     def __init__(self, directory: Directory, models: ModelServices) -> None:
         self._directory = directory
         self._models = models
+        # Rollouts whose version could once decide here: from then on, what it cannot decide counts against it.
+        self._begun: set[str] = set()
+
+    def rollout(self, loop: Loop) -> Rollout | None:
+        """The one that is under way, once the version could be loaded."""
+        rollout = self._directory.rollout(loop.tenant, loop.loop_id)
+        if rollout is None:
+            return None
+        if rollout.rollout_id not in self._begun:
+            if not self._can_serve(rollout.model):
+                return None
+            self._begun = {one.rollout_id for one in self._directory.snapshot.rollouts.values()} & self._begun
+            self._begun.add(rollout.rollout_id)
+        return rollout
 
     def pick(self, loop: Loop) -> ModelRef | FallbackReason:
         """The champion, else the version before it, else the reason why none can decide."""

@@ -284,6 +284,63 @@ class ModelAliasRow(Base):
     moved_at: Mapped[int]
 
 
+class AliasMoveRow(Base):
+    """Who pointed an alias at which version, and when; the version is null where the alias was taken away."""
+
+    __tablename__ = "alias_moves"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    # As the alias's epoch.
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    alias: Mapped[str]
+    version: Mapped[int | None]
+    previous_version: Mapped[int | None]
+    moved_at: Mapped[int]
+    moved_by: Mapped[str]
+
+
+class RolloutRow(Base):
+    """A version on its way to becoming the champion, or turned back."""
+
+    __tablename__ = "rollouts"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    rollout_id: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int]
+    # The champion when it began: what it is held against, and what comes back.
+    champion_version: Mapped[int | None]
+    status: Mapped[str]
+    settings: Mapped[dict[str, object]]
+    # Which of the settings' steps, from 0.
+    step: Mapped[int]
+    step_started_at: Mapped[int]
+    started_at: Mapped[int]
+    finished_at: Mapped[int | None]
+    # The loop's last experience when it began.
+    start_sequence: Mapped[int]
+    detail: Mapped[str | None] = mapped_column(Text)
+    # What was last found.
+    figures: Mapped[dict[str, object]]
+
+    __table_args__ = (Index(None, "status"),)
+
+
+class RolloutEventRow(Base):
+    """One step of a rollout, with the figures that decided it."""
+
+    __tablename__ = "rollout_events"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    rollout_id: Mapped[str] = mapped_column(primary_key=True)
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[int]
+    kind: Mapped[str]
+    caused_by: Mapped[str]
+    step: Mapped[int]
+    detail: Mapped[str | None] = mapped_column(Text)
+    figures: Mapped[dict[str, object]]
+
+
 class TrainingRunRow(Base):
     __tablename__ = "training_runs"
     tenant: Mapped[str] = mapped_column(primary_key=True)

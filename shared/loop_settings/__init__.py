@@ -5,6 +5,7 @@ from shared.loop_settings.fields import MAX_ACTIONS, MAX_AMOUNT, ActionId, Amoun
 from shared.loop_settings.learning import ExplorationSettings, FairnessSettings, FusionSettings, LearningSettings
 from shared.loop_settings.loop import Loop, LoopSettings
 from shared.loop_settings.reward import CaptioningSettings, MetricSettings, RewardSettings
+from shared.loop_settings.rollout import GuardrailSettings, HoldoutSettings, RolloutSettings, Strategy
 
 __all__ = [
     "MAX_ACTIONS",
@@ -16,10 +17,14 @@ __all__ = [
     "ExplorationSettings",
     "FairnessSettings",
     "FusionSettings",
+    "GuardrailSettings",
+    "HoldoutSettings",
     "LearningSettings",
     "Loop",
     "LoopSettings",
     "MetricSettings",
     "ModalitySettings",
     "RewardSettings",
+    "RolloutSettings",
+    "Strategy",
 ]
