@@ -13,6 +13,7 @@ from billiard import active_children  # type: ignore[import-untyped] # it has no
 from celery import beat
 
 from services.trainer.app import build_app
+from services.trainer.control import start_control
 from services.trainer.settings import TrainerSettings
 from shared.lifeline import lifeline_of, watch_lifeline
 from shared.telemetry import configure_logging
@@ -47,8 +48,9 @@ def stop(*_: object) -> NoReturn:
 
 
 def run_beat(settings: TrainerSettings) -> int:
-    """Has due runs looked for, tick after tick, until SIGTERM or SIGINT."""
-    app = build_app(settings)
+    """Has due runs looked for, and rollouts led, tick after tick, until SIGTERM or SIGINT."""
+    app = build_app(settings, in_child=False)
+    start_control(settings)
     if settings.broker_url is None:
         service = beat.Service(app, scheduler_cls=beat.Scheduler)
         _at_the_end(lambda *_: service.stop())

@@ -28,8 +28,8 @@ RESULT_SECONDS: Final = 3600
 NEW_EXPERIENCES: Final = 50
 
 
-def build_app(settings: TrainerSettings) -> Celery:
-    """The application with its tasks, for a worker and for beat."""
+def build_app(settings: TrainerSettings, *, in_child: bool = True) -> Celery:
+    """The application with its tasks, for a worker and for beat; `in_child`: its pool's child is to do runs."""
     app = celery_app(settings)
     app.conf.worker_proc_alive_timeout = START_SECONDS
     app.conf.update(
@@ -79,7 +79,8 @@ def build_app(settings: TrainerSettings) -> Celery:
     app.task(schedule_training, name=SCHEDULE, ignore_result=True)
     app.task(report_loop, name=REPORT, ignore_result=True)
     app.task(schedule_reports, name=SCHEDULE_REPORTS, ignore_result=True)
-    worker_process_init.connect(lambda **_: child(), weak=False)
+    if in_child:
+        worker_process_init.connect(lambda **_: child(), weak=False)
     # Whoever listens to this signal sets logging up: __main__ has done so.
     setup_logging.connect(lambda **_: None, weak=False)
     return app

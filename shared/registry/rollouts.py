@@ -71,13 +71,15 @@ def start_rollout(session: Session, ref: ModelRef, settings: RolloutSettings, no
     return _rollout(row)
 
 
-def step_rollout(session: Session, ref: RolloutRef, now: int, by: str, figures: Figures) -> Rollout:
-    """Goes on to the next step.
+def step_rollout(session: Session, ref: RolloutRef, step: int, now: int, by: str, figures: Figures) -> Rollout:
+    """Goes on from this step to the next one; does nothing where it has gone on already.
 
     Raises:
         RolloutRefusedError: it has ended.
     """
     row = _open_row(session, ref)
+    if row.step != step:
+        return _rollout(row)
     row.step += 1
     row.step_started_at = now
     _note(session, row, "stepped", now, by, None, figures)

@@ -9,7 +9,9 @@ import pytest
 
 from shared.db.engine import write_session
 from shared.domain import Decision, ModelRef
+from shared.registry.rollouts import step_rollout
 from shared.registry.versions import add_version
+from shared.rollouts import RolloutRef
 from tests.unit.services.gateway.conftest import LOOP
 from tests.unit.services.gateway.fakes import Gateway, manifest_of, version_of
 
@@ -98,10 +100,7 @@ async def test_subjects_keep_their_arm_and_a_growing_share_takes_none_from_the_v
     assert {one.subject_id: one.arm for one in await decide(http, gateway, subjects)} == arms
     rollout_id = decided[0].rollout_id
     with write_session(gateway.ports.engine) as session:
-        from shared.registry.rollouts import step_rollout
-        from shared.rollouts import RolloutRef
-
-        step_rollout(session, RolloutRef("default", "shoes", str(rollout_id)), 1, "test", {})
+        step_rollout(session, RolloutRef("default", "shoes", str(rollout_id)), 0, 1, "test", {})
     await gateway.catch_up()
     grown = {one.subject_id: one.arm for one in await decide(http, gateway, subjects)}
     assert {name for name, arm in arms.items() if arm == "canary"} < {

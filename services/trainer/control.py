@@ -1,0 +1,32 @@
+"""What must not wait for a fine-tune: rollouts are led by a worker of their own, a thread beside beat."""
+
+import threading
+
+from celery import Celery
+
+from services.trainer.rollout_controller import RolloutController
+from services.trainer.settings import TrainerSettings
+from shared.clocks import wall
+from shared.db.engine import open_engine
+from shared.tasks import CONTROL, CONTROL_ROLLOUTS, celery_app
+
+
+def build_control_app(settings: TrainerSettings) -> Celery:
+    """The application of the tasks on the queue `control`."""
+    app = celery_app(settings)
+    controller = RolloutController(open_engine(settings.database), wall)
+    app.task(controller.look, name=CONTROL_ROLLOUTS, ignore_result=True)
+    return app
+
+
+def start_control(settings: TrainerSettings) -> None:
+    """Works off that queue in a thread, which ends with the process: a look that is cut off is done again."""
+    worker = build_control_app(settings).WorkController(
+        hostname="control@localhost",
+        pool_cls="solo",
+        queues=[CONTROL],
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+    )
+    threading.Thread(target=worker.start, name="control", daemon=True).start()
