@@ -36,6 +36,7 @@ COUNTED: Final = 500
 UNTOLD: Final = 1000
 TIMEOUT: Final = 10.0
 PAUSE: Final = 0.02
+HOLDOUT: Final = "holdout"
 RETRY: Final = 0.5
 
 logger: Final = structlog.get_logger(__name__)
@@ -136,6 +137,8 @@ class Feeder:
         states = wire.floats_from_pb(fused.states, 2)
         actions = wire.floats_from_pb(encoded.action_embeddings, 2) if reads_actions else [None] * len(joined)
         refused = {refusal.row for refusal in encoded.refusals}
+        # Nothing is learned from the holdout.
+        refused |= {row for row, (_, decision) in enumerate(joined) if decision.arm == HOLDOUT}
         return [
             replace(
                 experience,

@@ -197,7 +197,7 @@ class ImportAnswer(Answer):
 
 
 class TrainingRunAnswer(Answer):
-    """One making of a model version; `succeeded` means that its version serves."""
+    """One making of a model version; `succeeded` means that its version serves, or is being rolled out."""
 
     training_run_id: str
     kind: RunKind

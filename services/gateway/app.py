@@ -68,6 +68,7 @@ BODIES: Final = (
     KeyRequest,
     LoopSettings,
     ProblemBody,
+    RolloutPlanRequest,
     RolloutRequest,
     TrainingRunRequest,
 )

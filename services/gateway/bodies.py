@@ -273,6 +273,20 @@ class RolloutRequest(RolloutSettings):
         return settings | body
 
 
+class RolloutPlanRequest(Body):
+    """What a rollout would have to show."""
+
+    base_reward: Amount | None = Field(
+        default=None, description="Mean reward of the champion; the loop's own so far where it is left out."
+    )
+    lift: float = Field(
+        ge=-1,
+        le=100,
+        description="How much more the version earns, as a share of that: .2; -.3 for one that is worse.",
+    )
+    share: float = Field(default=0.1, gt=0, lt=1, description="Of the decisions that the version makes.")
+
+
 class KeyRequest(Body):
     """A new key of the caller's tenant."""
 

@@ -68,6 +68,7 @@ class ProblemType(Enum):
     NOT_EPISODIC = (422, "The loop's decisions stand each alone")
     UNKNOWN_SEGMENT = (422, "The loop has no such segment")
     UNKNOWN_METRIC = (422, "The loop's reward has no such metric")
+    HOPELESS_ROLLOUT = (422, "Such a rollout would come to no verdict")
     ENCODER_NOT_FOUND = (422, "There is no such pretrained encoder here")
     INTERNAL_ERROR = (500, "Something went wrong here")
     DATABASE_UNAVAILABLE = (503, "The database is not available")

@@ -1,6 +1,7 @@
 """Rollouts and aliases as the API gives them."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import Field
 
@@ -8,6 +9,7 @@ from services.gateway.answers import Answer, Moment
 from services.gateway.moments import iso, maybe_iso
 from services.gateway.stored import version_name
 from shared.domain import Alias
+from shared.evaluation.rollout_plan import Plan
 from shared.loop_settings import RolloutSettings
 from shared.registry.versions import AliasMove
 from shared.rollouts import Rollout, RolloutEvent, RolloutEventKind, RolloutStatus
@@ -53,6 +55,17 @@ class RolloutDetail(RolloutAnswer):
     events: list[RolloutEventAnswer]
 
 
+class RolloutPlanAnswer(Answer):
+    """How many matured decisions a rollout takes until its verdict has come in 95 of 100."""
+
+    verdict: Literal["promoted", "rolled_back"]
+    decisions: int = Field(description="Of both arms together.")
+    of_version: int
+    base_reward: float
+    lift: float
+    share: float
+
+
 class AliasMoveAnswer(Answer):
     """Who pointed an alias at which version; null: nothing bears it from then on."""
 
@@ -69,6 +82,17 @@ def rollout_answer(rollout: Rollout) -> RolloutAnswer:
 
 def detail_of(rollout: Rollout, events: Sequence[RolloutEvent]) -> RolloutDetail:
     return RolloutDetail(**_members(rollout), events=[_event(event) for event in events])
+
+
+def plan_answer(plan: Plan, base: float, lift: float, share: float) -> RolloutPlanAnswer:
+    return RolloutPlanAnswer(
+        verdict=plan.verdict,
+        decisions=plan.decisions,
+        of_version=plan.of_version,
+        base_reward=base,
+        lift=lift,
+        share=share,
+    )
 
 
 def move_answer(move: AliasMove) -> AliasMoveAnswer:

@@ -8,12 +8,14 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from services.gateway.bodies import RolloutRequest
+from services.gateway.bodies import RolloutPlanRequest, RolloutRequest
 from services.gateway.directory import Directory, ReadArtifact
 from services.gateway.problems import Problem, ProblemType
 from services.gateway.repository import add_audit
 from shared.db.engine import read_session, write_session
+from shared.db.statistics import read_statistics
 from shared.domain import Clock, ModelRef
+from shared.evaluation.rollout_plan import HopelessError, Plan, plan_rollout
 from shared.loop_settings import Loop
 from shared.registry.manifest import Manifest
 from shared.registry.rollouts import (
@@ -109,6 +111,29 @@ class Rollouts:
         """Newest first."""
         with read_session(self.engine) as session:
             return read_rollouts(session, loop.tenant, loop.loop_id, limit, before)
+
+    def plan(self, loop: Loop, request: RolloutPlanRequest) -> tuple[Plan, float]:
+        """How many decisions a rollout would take, and the base reward that this rests on.
+
+        Raises:
+            Problem: it would come to no verdict, or no reward is known yet.
+        """
+        with read_session(self.engine) as session:
+            earned = read_statistics(session, loop.tenant, loop.loop_id).reward
+        base, variance = request.base_reward, None if earned is None else earned.variance
+        if base is None and earned is None:
+            raise Problem(ProblemType.HOPELESS_ROLLOUT, "Nothing was earned yet: give `base_reward`.", "base_reward")
+        low, high = loop.settings.reward.range
+        if base is None and earned is not None:
+            base = earned.mean
+        else:
+            variance = None
+        assert base is not None
+        tolerance = loop.settings.rollout.tolerance
+        try:
+            return plan_rollout(base, request.lift, request.share, tolerance, variance, high - low), base
+        except HopelessError as hopeless:
+            raise Problem(ProblemType.HOPELESS_ROLLOUT, f"{hopeless}.".capitalize()) from None
 
     def read_moves(self, loop: Loop, limit: int, before: int | None) -> list[AliasMove]:
         """Who moved which alias, newest first."""

@@ -15,7 +15,12 @@ def build_control_app(settings: TrainerSettings) -> Celery:
     """The application of the tasks on the queue `control`."""
     app = celery_app(settings)
     controller = RolloutController(open_engine(settings.database), wall)
-    app.task(controller.look, name=CONTROL_ROLLOUTS, ignore_result=True)
+
+    def control_rollouts() -> None:
+        controller.look()
+
+    # Not shared: beat's application in this process has other tasks.
+    app.task(control_rollouts, name=CONTROL_ROLLOUTS, ignore_result=True, shared=False)
     return app
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
 from shared.db.loops import lock_loop
-from shared.db.tables import LoopRow, RolloutEventRow, RolloutRow
+from shared.db.tables import LoopRow, ModelAliasRow, RolloutEventRow, RolloutRow
 from shared.domain import Alias, ModelRef
 from shared.loop_settings import RolloutSettings
 from shared.registry.versions import move_alias, read_champion, read_version, take_alias_away
@@ -63,6 +63,9 @@ def start_rollout(session: Session, ref: ModelRef, settings: RolloutSettings, no
     )
     session.add(row)
     _note(session, row, "started", now, by, settings.strategy, {})
+    challenger = session.get(ModelAliasRow, (ref.tenant, ref.loop_id, "challenger"))
+    if challenger is not None and challenger.version == ref.version:
+        take_alias_away(session, ref.tenant, ref.loop_id, "challenger", now, by)
     if settings.shares:
         _point(session, row, now, by)
     else:

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from services.gateway.answers import Page
-from services.gateway.bodies import ID, RolloutRequest
+from services.gateway.bodies import ID, RolloutPlanRequest, RolloutRequest
 from services.gateway.documentation import operation, responses
 from services.gateway.pages import PageQuery, decode_cursor, page_of
 from services.gateway.parsing import read_json, validated
@@ -15,8 +15,10 @@ from services.gateway.rollout_answers import (
     AliasMoveAnswer,
     RolloutAnswer,
     RolloutDetail,
+    RolloutPlanAnswer,
     detail_of,
     move_answer,
+    plan_answer,
     rollout_answer,
 )
 from services.gateway.rollouts import Verb
@@ -40,6 +42,20 @@ async def start_rollout(request: Request, loop_id: str) -> Response:
     body = validated(RolloutRequest, RolloutRequest.over(loop.settings.rollout, await read_json(request)))
     rollout = await asyncio.to_thread(parts_of(request).rollouts.start, caller_of(request), loop, body)
     return answered(rollout_answer(rollout), 201)
+
+
+@router.post(
+    "/v1/loops/{loop_id}/rollouts:plan",
+    summary="Plan a rollout",
+    responses=responses(RolloutPlanAnswer),
+    openapi_extra=operation(body=RolloutPlanRequest, example={"base_reward": 0.5, "lift": 0.2, "share": 0.1}),
+)
+async def plan_rollout(request: Request, loop_id: str) -> Response:
+    """How many decisions it takes to see a difference, by the bound that judges rollouts and the loop's tolerance."""
+    loop = loop_of(request, loop_id).loop
+    body = validated(RolloutPlanRequest, await read_json(request))
+    plan, base = await asyncio.to_thread(parts_of(request).rollouts.plan, loop, body)
+    return answered(plan_answer(plan, base, body.lift, body.share))
 
 
 @router.get(

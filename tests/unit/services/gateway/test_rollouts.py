@@ -188,3 +188,14 @@ async def test_a_version_that_reads_other_modalities_is_not_promoted(
     (await http.put("/v1/loops/shoes", json=changed)).raise_for_status()
     answer = await http.post(URL, json={"model_version": "2", "strategy": "immediate"})
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:rewardloop:problem:version-unusable")
+
+
+async def test_a_rollout_is_planned_by_the_bound_that_judges_it(http: httpx.AsyncClient) -> None:
+    answer = await http.post(f"{URL}:plan", json={"base_reward": 0.5, "lift": -0.3, "share": 0.1})
+    plan = answer.json()
+    assert (answer.status_code, plan["verdict"]) == (200, "rolled_back")
+    assert 200 < plan["of_version"] < 600
+    hopeless = await http.post(f"{URL}:plan", json={"base_reward": 1e-9, "lift": 0.01, "share": 0.01})
+    assert (hopeless.status_code, hopeless.json()["type"]) == (422, "urn:rewardloop:problem:hopeless-rollout")
+    nothing = await http.post(f"{URL}:plan", json={"lift": 0.2})
+    assert (nothing.status_code, nothing.json()["field"]) == (422, "base_reward")
