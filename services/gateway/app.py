@@ -18,6 +18,7 @@ from services.gateway.bodies import (
     FeedbackRequest,
     ImportedRow,
     KeyRequest,
+    RolloutPlanRequest,
     RolloutRequest,
     TrainingRunRequest,
 )
