@@ -12,13 +12,15 @@ from google.protobuf.message import DecodeError, Message
 from shared import domain, wire
 from shared.eventlog import Record
 from shared.pb.events.v1 import events_pb2
+from shared.rollouts import ShadowScored
 
 DECISIONS: Final = "rewardloop.decisions"
 FEEDBACK: Final = "rewardloop.feedback"
 EXPERIENCES: Final = "rewardloop.experiences"
 MODELS: Final = "rewardloop.models"
+SHADOWS: Final = "rewardloop.shadows"
 DEAD_LETTERS: Final = "rewardloop.dead-letters"
-TOPICS: Final = (DECISIONS, FEEDBACK, EXPERIENCES, MODELS, DEAD_LETTERS)
+TOPICS: Final = (DECISIONS, FEEDBACK, EXPERIENCES, MODELS, SHADOWS, DEAD_LETTERS)
 
 TYPE_PREFIX: Final = "rewardloop.events.v1."
 
@@ -41,6 +43,7 @@ Event = (
     | domain.ImportedExperience
     | domain.Experience
     | ModelPublished
+    | ShadowScored
 )
 
 
@@ -75,6 +78,12 @@ def experience_record(experience: domain.Experience, joined_at: int) -> Record:
     key = f"{experience.tenant}/{experience.loop_id}"
     event_id = f"{key}/{experience.sequence}"
     return _record("feedback", key, event_id, joined_at, wire.experience_to_pb(experience))
+
+
+def shadow_record(scored: ShadowScored) -> Record:
+    key = f"{scored.tenant}/{scored.loop_id}/{scored.decision_id}"
+    event_id = f"{scored.rollout_id}/{scored.decision_id}"
+    return _record("gateway", key, event_id, scored.scored_at, wire.shadow_to_pb(scored))
 
 
 def model_record(event: ModelPublished) -> Record:
@@ -145,4 +154,5 @@ _DECODERS: Final[dict[str, Callable[[Record], Event]]] = {
         events_pb2.ExperienceJoined.FromString(record.value)
     ),
     TYPE_PREFIX + "ModelPublished": _model_published,
+    TYPE_PREFIX + "ShadowScored": lambda record: wire.shadow_from_pb(events_pb2.ShadowScored.FromString(record.value)),
 }

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from shared.domain import ModelRef
+from shared.domain import Doubles, ModelRef
 from shared.loop_settings import RolloutSettings
 
 # running: it goes on by itself. paused: a person holds it. inconclusive: no verdict in time, so it stays.
@@ -92,3 +92,19 @@ class Assignment:
     version: int | None = None
     rollout_id: str | None = None
     step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowScored:
+    """What a shadow would have done: its distribution and expected rewards, [A] each, in the order of the decision's
+    actions; None where it could not score the context."""
+
+    tenant: str
+    loop_id: str
+    decision_id: str
+    rollout_id: str
+    model_version: int
+    scored_at: int
+    head_sequence: int = 0
+    probabilities: Doubles | None = None
+    expected_rewards: Doubles | None = None

@@ -11,6 +11,7 @@ from shared.pb.context.v1 import context_pb2
 from shared.pb.events.v1 import events_pb2
 from shared.pb.serving.v1 import serving_pb2
 from shared.pb.tensor.v1 import tensor_pb2
+from shared.rollouts import ShadowScored
 
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "float64", "int64", "bool")}
 
@@ -366,4 +367,32 @@ def experience_from_pb(message: events_pb2.ExperienceJoined) -> domain.Experienc
         action_embedding=floats_from_pb(message.action_embedding, 1) if message.HasField("action_embedding") else None,
         restates_sequence=message.restates_sequence if message.HasField("restates_sequence") else None,
         previous_reward=message.previous_reward if message.HasField("previous_reward") else None,
+    )
+
+
+def shadow_to_pb(scored: ShadowScored) -> events_pb2.ShadowScored:
+    return events_pb2.ShadowScored(
+        tenant=scored.tenant,
+        loop_id=scored.loop_id,
+        decision_id=scored.decision_id,
+        rollout_id=scored.rollout_id,
+        model_version=scored.model_version,
+        scored_at=scored.scored_at,
+        head_sequence=scored.head_sequence,
+        probabilities=None if scored.probabilities is None else tensor_to_pb(scored.probabilities),
+        expected_rewards=None if scored.expected_rewards is None else tensor_to_pb(scored.expected_rewards),
+    )
+
+
+def shadow_from_pb(message: events_pb2.ShadowScored) -> ShadowScored:
+    return ShadowScored(
+        tenant=message.tenant,
+        loop_id=message.loop_id,
+        decision_id=message.decision_id,
+        rollout_id=message.rollout_id,
+        model_version=message.model_version,
+        scored_at=message.scored_at,
+        head_sequence=message.head_sequence,
+        probabilities=doubles_from_pb(message.probabilities) if message.HasField("probabilities") else None,
+        expected_rewards=doubles_from_pb(message.expected_rewards) if message.HasField("expected_rewards") else None,
     )

@@ -82,8 +82,10 @@ def create_app(parts: Parts, refresh_interval: float = 1.0, models_interval: flo
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop_refreshing = parts.directory.keep_fresh(refresh_interval)
         looking = asyncio.create_task(parts.models.keep_looking(models_interval))
+        shadowing = asyncio.create_task(parts.shadow.run())
         yield
-        looking.cancel()
+        for task in (looking, shadowing):
+            task.cancel()
         stop_refreshing()
         parts.appender.close()
         parts.event_log.close()

@@ -42,7 +42,8 @@ class UnloggedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Decider:
-    """Makes decisions. `on_decided` is told each one that was made, and whether it is durable."""
+    """Makes decisions. `on_decided` is told each one that was made, and whether it is durable; `on_drafted` what there
+    was to decide on, by the decision's id."""
 
     pipeline: Pipeline
     arms: Arms
@@ -53,6 +54,7 @@ class Decider:
     draw_secret: bytes
     clock: Clock
     on_decided: Callable[[Decision, bool], None]
+    on_drafted: Callable[[str, Draft], None]
 
     async def decide(self, served: ServedLoop, body: object) -> bytes:
         """The answer to one request, as JSON, once the decision is durable, or nothing is left to make it so.
@@ -101,6 +103,7 @@ class Decider:
         chosen = await self.pipeline.choose(draft)
         loop, decided_at = served.loop, self.clock()
         assignment = draft.assignment or UNASSIGNED
+        self.on_drafted(key[2], draft)
         return Decision(
             tenant=loop.tenant,
             loop_id=loop.loop_id,

@@ -19,6 +19,7 @@ from services.gateway.pipeline import Pipeline
 from services.gateway.rollouts import Rollouts
 from services.gateway.serving import Serving
 from services.gateway.settings import GatewaySettings
+from services.gateway.shadowing import Shadow
 from services.gateway.spooling import SpooledLog
 from services.gateway.storage import Storage
 from services.gateway.training import Enqueue, Training
@@ -46,6 +47,7 @@ class Parts:
     loops: Loops
     training: Training
     rollouts: Rollouts
+    shadow: Shadow
     metrics: Metrics
     clock: Clock
 
@@ -71,13 +73,15 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
     directory = Directory(engine, ports.artifacts.get, clock)
     models = ModelServices(ports.rpcs, settings.stage_timeout, settings.models_timeout)
     serving = Serving(directory, models)
-    appender = Appender(ports.event_log, topics=2)
+    appender = Appender(ports.event_log, topics=3)
     storage = Storage(ports.artifacts, engine, clock)
     metrics = Metrics()
+    pipeline = Pipeline(serving, models)
+    shadow = Shadow(serving, pipeline, appender, metrics.shadowed, settings.shadow_share, clock)
     find_encoder = partial(find_files, folder=settings.encoders) if settings.check_encoders else None
     looking_up = ThreadPoolExecutor(1, thread_name_prefix="decided-before")
     decider = Decider(
-        pipeline=Pipeline(serving, models),
+        pipeline=pipeline,
         arms=Arms(serving, ports.draw_secret),
         appender=appender,
         storage=storage,
@@ -86,6 +90,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
         draw_secret=ports.draw_secret,
         clock=clock,
         on_decided=metrics.decided,
+        on_drafted=shadow.offer,
     )
     return Parts(
         engine=engine,
@@ -101,6 +106,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
         storage=storage,
         loops=Loops(engine, directory, ports.enqueue, clock, find_encoder),
         training=Training(engine, ports.event_log, serving, ports.enqueue, clock),
+        shadow=shadow,
         rollouts=Rollouts(engine, directory, ports.artifacts.get, clock),
         metrics=metrics,
         clock=clock,

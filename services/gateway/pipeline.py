@@ -96,6 +96,15 @@ class Pipeline:
         except ModelsUnavailableError:
             return _fall_back(draft, "model_unavailable")
 
+    async def score(self, ref: ModelRef, draft: Draft) -> Chosen:
+        """What a version would choose, whosever the decision is.
+
+        Raises:
+            Problem: a context value cannot be read.
+            NotLoadedError, ModelsUnavailableError: the version cannot tell.
+        """
+        return await self._choose_with(ref, draft)
+
     async def _choose_with_champion(self, draft: Draft) -> Chosen:
         champion = self._serving.champion(draft.loop)
         if champion is not None:

@@ -39,6 +39,13 @@ class GatewaySettings(PlatformSettings):
         description="Refuse a loop whose pretrained encoder is not here: for a gateway on the machine of encoding and "
         "the trainer. Else the run that makes the loop's first version tells it.",
     )
+    shadow_share: float = Field(
+        default=0.04,
+        gt=0,
+        le=1,
+        description="Of the time that shadows may take of the model services; higher scores more contexts, and slows "
+        "decisions more where the services have no cores to spare.",
+    )
     lookup_timeout: float = Field(
         default=0.5, gt=0, description="For the database to say whether an id was decided before; later, it is new."
     )

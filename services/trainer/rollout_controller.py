@@ -8,10 +8,12 @@ import structlog
 from sqlalchemy import Engine
 
 from services.trainer.rollout_evidence import Gathering
+from services.trainer.shadow_reading import ShadowReader
 from shared.db.engine import read_session, write_session
 from shared.db.loops import read_loop
 from shared.domain import Clock
 from shared.evaluation.rollout_verdict import Verdict, judge_rollout
+from shared.eventlog import EventLogError
 from shared.registry.rollouts import (
     RolloutRefusedError,
     end_rollout,
@@ -33,6 +35,7 @@ class RolloutController:
 
     engine: Engine
     clock: Clock
+    shadows: ShadowReader
     _gatherings: Mapping[str, Gathering] = field(default_factory=dict)
 
     def look(self) -> None:
@@ -41,8 +44,20 @@ class RolloutController:
             rollouts = open_rollouts(session)
         known = self._gatherings
         self._gatherings = {one.rollout_id: known.get(one.rollout_id) or Gathering(one) for one in rollouts}
+        if rollouts:
+            self._take_in_shadows()
         for rollout in rollouts:
             self._lead(rollout, self._gatherings[rollout.rollout_id])
+
+    def _take_in_shadows(self) -> None:
+        try:
+            for scored in self.shadows.read():
+                gathering = self._gatherings.get(scored.rollout_id)
+                if gathering is not None:
+                    gathering.evidence.scored += scored.probabilities is not None
+                    gathering.evidence.failed += scored.probabilities is None
+        except EventLogError as error:
+            log.info("shadows_wait", error=type(error).__name__)
 
     def _lead(self, rollout: Rollout, gathering: Gathering) -> None:
         now = self.clock()

@@ -134,7 +134,8 @@ def test_a_fine_tuned_version_is_rolled_out_as_the_loop_says(http: httpx.Client)
     product.wait_for_experiences(http, name, 60)
     run = product.fine_tune(http, name)
     assert (run["status"], "in rollout" in run["detail"]) == ("succeeded", True)
-    assert http.get(f"/v1/loops/{name}").json()["aliases"] == {"champion": "1", "canary": "2"}
+    aliases = {"champion": "1", "canary": "2"}
+    until(lambda: http.get(f"/v1/loops/{name}").json()["aliases"] == aliases, "the gateway has seen it")
     [rollout] = http.get(f"/v1/loops/{name}/rollouts").json()["items"]
     assert (rollout["model_version"], rollout["percent"], rollout["steps"]) == ("2", 50, [50])
 

@@ -183,6 +183,28 @@ class ExperienceJoined(_message.Message):
     previous_reward: float
     def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., sequence: _Optional[int] = ..., decision_id: _Optional[str] = ..., decided_at: _Optional[int] = ..., action_id: _Optional[str] = ..., probability: _Optional[float] = ..., reward: _Optional[float] = ..., model_version: _Optional[int] = ..., state: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., action_embedding: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., restates_sequence: _Optional[int] = ..., previous_reward: _Optional[float] = ...) -> None: ...
 
+class ShadowScored(_message.Message):
+    __slots__ = ("tenant", "loop_id", "decision_id", "rollout_id", "model_version", "scored_at", "head_sequence", "probabilities", "expected_rewards")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    LOOP_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SCORED_AT_FIELD_NUMBER: _ClassVar[int]
+    HEAD_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_REWARDS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    loop_id: str
+    decision_id: str
+    rollout_id: str
+    model_version: int
+    scored_at: int
+    head_sequence: int
+    probabilities: _tensor_pb2.Tensor
+    expected_rewards: _tensor_pb2.Tensor
+    def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., rollout_id: _Optional[str] = ..., model_version: _Optional[int] = ..., scored_at: _Optional[int] = ..., head_sequence: _Optional[int] = ..., probabilities: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., expected_rewards: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+
 class ModelPublished(_message.Message):
     __slots__ = ("tenant", "loop_id", "version")
     TENANT_FIELD_NUMBER: _ClassVar[int]

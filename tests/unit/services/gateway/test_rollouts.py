@@ -1,5 +1,6 @@
 """Rollouts over HTTP: begun, led, refused; and who decides meanwhile."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
+from services.gateway.shadowing import MOST_WAITING
 from shared.db.engine import write_session
 from shared.domain import Decision, ModelRef
 from shared.registry.rollouts import step_rollout
 from shared.registry.versions import add_version
-from shared.rollouts import RolloutRef
+from shared.rollouts import RolloutRef, ShadowScored
 from tests.unit.services.gateway.conftest import LOOP
 from tests.unit.services.gateway.fakes import Gateway, manifest_of, version_of
 
@@ -199,3 +201,50 @@ async def test_a_rollout_is_planned_by_the_bound_that_judges_it(http: httpx.Asyn
     assert (hopeless.status_code, hopeless.json()["type"]) == (422, "urn:rewardloop:problem:hopeless-rollout")
     nothing = await http.post(f"{URL}:plan", json={"lift": 0.2})
     assert (nothing.status_code, nothing.json()["field"]) == (422, "base_reward")
+
+
+async def test_a_shadow_scores_beside_the_decisions_and_logs_its_whole_distribution(
+    http: httpx.AsyncClient, gateway: Gateway, versions: list[ModelRef]
+) -> None:
+    rollout = await start(http, strategy="shadow")
+    assert await aliases(http) == {"champion": "1", "shadow": "2"}
+    gateway.models.load(versions[1])
+    await gateway.catch_up()
+    scoring = asyncio.create_task(gateway.parts.shadow.run())
+    [decision] = await decide(http, gateway, [{}])
+    assert (decision.model_version, decision.arm) == (1, None)
+    await has_come(gateway, 1)
+    [scored] = gateway.log.events("rewardloop.shadows")
+    assert isinstance(scored, ShadowScored)
+    assert (scored.decision_id, scored.model_version, scored.rollout_id) == (
+        decision.decision_id,
+        2,
+        rollout["rollout_id"],
+    )
+    assert scored.probabilities is not None
+    assert scored.probabilities.tolist() == pytest.approx([1 / 3] * 3)
+    gateway.models.unloaded = {versions[1]}
+    await decide(http, gateway, [{}])
+    await has_come(gateway, 2)
+    failed = gateway.log.events("rewardloop.shadows")[1]
+    assert isinstance(failed, ShadowScored)
+    assert failed.probabilities is None
+    scoring.cancel()
+
+
+async def test_what_a_shadow_has_no_time_for_is_dropped_and_counted(
+    http: httpx.AsyncClient, gateway: Gateway, versions: list[ModelRef]
+) -> None:
+    await start(http, strategy="shadow")
+    gateway.models.load(versions[1])
+    await gateway.catch_up()
+    # Nobody scores: the queue fills up.
+    await decide(http, gateway, [{}] * (MOST_WAITING + 3))
+    metrics = (await http.get("/metrics")).text
+    assert 'rewardloop_gateway_shadowed_contexts_total{outcome="dropped"} 3.0' in metrics
+
+
+async def has_come(gateway: Gateway, count: int) -> None:
+    async with asyncio.timeout(60):
+        while len(gateway.log.topics.get("rewardloop.shadows", [])) < count:
+            await asyncio.sleep(0.01)

@@ -2,21 +2,25 @@
 
 import random
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sqlalchemy import Engine
 
 from services.trainer.rollout_controller import RolloutController
+from services.trainer.shadow_reading import ShadowReader
 from shared import wire
 from shared.db.engine import read_session, write_session
 from shared.db.tables import DecisionRow, ExperienceRow, LoopRow, RolloutRow
 from shared.domain import Action, Decision, ModelRef, ModelVersion
+from shared.eventlog.local import LocalEventLog
+from shared.events import SHADOWS, shadow_record
 from shared.loop_settings import LoopSettings, RolloutSettings
 from shared.pb.events.v1 import events_pb2
 from shared.registry.rollouts import read_rollout, read_rollout_events, start_rollout
 from shared.registry.versions import add_version, move_alias, read_aliases
-from shared.rollouts import Rollout
+from shared.rollouts import Rollout, ShadowScored
 
 SECOND = 1_000_000
 TENANT, LOOP = "default", "shoes"
@@ -47,6 +51,7 @@ class Stage:
     rollout: Rollout
     controller: RolloutController
     now: list[int]
+    log: LocalEventLog
     chance: random.Random = field(default_factory=lambda: random.Random(7))
     sequence: int = 0
 
@@ -138,7 +143,7 @@ def version_row(version: int) -> ModelVersion:
 
 
 @pytest.fixture
-def stage(engine: Engine) -> Stage:
+def stage(engine: Engine, tmp_path: Path) -> Stage:
     now = [1000 * SECOND]
     settings = RolloutSettings.model_validate(
         {"strategy": "progressive", "steps": [10, 50], "step_duration": "PT10S", "max_duration": "PT1H"}
@@ -152,7 +157,8 @@ def stage(engine: Engine) -> Stage:
         session.flush()
         move_alias(session, ModelRef(TENANT, LOOP, 1), "champion", now[0])
         rollout = start_rollout(session, ModelRef(TENANT, LOOP, 2), settings, now[0], "test")
-    return Stage(engine, rollout, RolloutController(engine, lambda: now[0]), now)
+    log = LocalEventLog(tmp_path, lambda: now[0])
+    return Stage(engine, rollout, RolloutController(engine, lambda: now[0], ShadowReader(log)), now, log)
 
 
 def test_a_better_version_goes_through_its_steps_and_becomes_the_champion(stage: Stage) -> None:
@@ -202,7 +208,7 @@ def test_a_version_that_leaves_nothing_to_chance_is_rolled_back_where_the_loop_a
     guarded = stage.rollout.settings.model_dump(mode="json") | {"guardrails": {"least_entropy": 0.1}}
     with write_session(stage.engine) as session:
         session.get_one(RolloutRow, (TENANT, LOOP, stage.rollout.rollout_id)).settings = guarded
-    stage.controller = RolloutController(stage.engine, stage.controller.clock)
+    stage.controller = RolloutController(stage.engine, stage.controller.clock, ShadowReader(stage.log))
     rollout = stage.look(1)
     assert (rollout.status, rollout.detail) == ("rolled_back", "entropy")
 
@@ -233,7 +239,7 @@ def test_a_controller_that_starts_anew_finds_the_same(stage: Stage) -> None:
         stage.decide(100)
         stage.look(1)
     seen = stage.look(10).figures
-    stage.controller = RolloutController(stage.engine, stage.controller.clock)
+    stage.controller = RolloutController(stage.engine, stage.controller.clock, ShadowReader(stage.log))
     again = stage.look(0).figures
     assert {name: pytest.approx(value) for name, value in seen.items() if value is not None} == {
         name: value for name, value in again.items() if value is not None
@@ -254,3 +260,33 @@ def test_decisions_that_come_out_of_order_are_counted_once(stage: Stage) -> None
 
 def wire_arm(row: DecisionRow) -> str:
     return events_pb2.DecisionMade.FromString(row.payload).arm
+
+
+@pytest.mark.parametrize(("failing", "status"), [(0.0, "running"), (0.2, "rolled_back")])
+def test_a_shadow_that_scores_goes_on_and_one_that_fails_is_rolled_back(
+    stage: Stage, failing: float, status: str
+) -> None:
+    steps = stage.rollout.settings.model_dump(mode="json") | {"steps": [0, 10], "min_decisions": 150}
+    with write_session(stage.engine) as session:
+        session.get_one(RolloutRow, (TENANT, LOOP, stage.rollout.rollout_id)).settings = steps
+    stage.controller = RolloutController(stage.engine, stage.controller.clock, ShadowReader(stage.log))
+    assert stage.look(1).percent == 0
+    even = np.array([0.5, 0.5])
+    records = [
+        shadow_record(
+            ShadowScored(
+                TENANT,
+                LOOP,
+                f"d{number}",
+                stage.rollout.rollout_id,
+                2,
+                stage.now[0],
+                probabilities=None if number < failing * 200 else even,
+            )
+        )
+        for number in range(200)
+    ]
+    stage.log.append(SHADOWS, records)
+    rollout = stage.look(11)
+    assert (rollout.status, rollout.percent) == (status, 10 if status == "running" else 0)
+    assert rollout.figures["scored"] == 200 - 200 * failing
