@@ -16,6 +16,7 @@ SCHEDULE: Final = "rewardloop.schedule_training"
 REPORT: Final = "rewardloop.report_loop"
 SCHEDULE_REPORTS: Final = "rewardloop.schedule_reports"
 CONTROL_ROLLOUTS: Final = "rewardloop.control_rollouts"
+DELIVER_WEBHOOKS: Final = "rewardloop.deliver_webhooks"
 QUEUE: Final = "training"
 # Of what must not wait for a fine-tune.
 CONTROL: Final = "control"
@@ -65,6 +66,11 @@ def celery_app(settings: PlatformSettings) -> Celery:
                 "task": SCHEDULE,
                 "schedule": TICK_SECONDS,
                 "options": {"expires": TICK_SECONDS, "ignore_result": True},
+            },
+            "deliver_webhooks": {
+                "task": DELIVER_WEBHOOKS,
+                "schedule": TICK_SECONDS,
+                "options": {"queue": CONTROL, "expires": TICK_SECONDS, "ignore_result": True},
             },
             "control_rollouts": {
                 "task": CONTROL_ROLLOUTS,

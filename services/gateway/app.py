@@ -21,6 +21,7 @@ from services.gateway.bodies import (
     RolloutPlanRequest,
     RolloutRequest,
     TrainingRunRequest,
+    WebhookRequest,
 )
 from services.gateway.documentation import DESCRIPTION, DocumentedApi
 from services.gateway.parts import Parts
@@ -39,6 +40,7 @@ from services.gateway.routes import (
     rollouts,
     statistics,
     training_runs,
+    webhooks,
 )
 from shared.loop_settings import LoopSettings
 
@@ -56,6 +58,7 @@ ROUTERS: Final = (
     rollouts.router,
     media.router,
     keys.router,
+    webhooks.router,
     audit.router,
     health.router,
 )
@@ -72,6 +75,7 @@ BODIES: Final = (
     RolloutPlanRequest,
     RolloutRequest,
     TrainingRunRequest,
+    WebhookRequest,
 )
 
 

@@ -287,6 +287,14 @@ class RolloutPlanRequest(Body):
     share: float = Field(default=0.1, gt=0, lt=1, description="Of the decisions that the version makes.")
 
 
+class WebhookRequest(Body):
+    """An address that is to be told of every step of the tenant's rollouts."""
+
+    url: str = Field(
+        pattern=r"^https?://[^\s/?#@]+[^\s@]*$", max_length=2000, examples=["https://example.com/rollouts"]
+    )
+
+
 class KeyRequest(Body):
     """A new key of the caller's tenant."""
 

@@ -34,6 +34,7 @@ class ProblemType(Enum):
     UNKNOWN_TRAINING_RUN = (404, "There is no such training run")
     UNKNOWN_MODEL_VERSION = (404, "There is no such model version")
     UNKNOWN_ROLLOUT = (404, "There is no such rollout")
+    UNKNOWN_WEBHOOK = (404, "There is no such webhook")
     UNKNOWN_KEY_ID = (404, "There is no such key")
     METHOD_NOT_ALLOWED = (405, "This address does not take this method")
     DECISION_CONFLICT = (409, "The decision id was used for another request")

@@ -120,15 +120,13 @@ class Rollouts:
         """
         with read_session(self.engine) as session:
             earned = read_statistics(session, loop.tenant, loop.loop_id).reward
-        base, variance = request.base_reward, None if earned is None else earned.variance
-        if base is None and earned is None:
+        if earned is not None and request.base_reward is None:
+            base, variance = earned.mean_reward, earned.variance
+        elif request.base_reward is not None:
+            base, variance = request.base_reward, None
+        else:
             raise Problem(ProblemType.HOPELESS_ROLLOUT, "Nothing was earned yet: give `base_reward`.", "base_reward")
         low, high = loop.settings.reward.range
-        if base is None and earned is not None:
-            base = earned.mean
-        else:
-            variance = None
-        assert base is not None
         tolerance = loop.settings.rollout.tolerance
         try:
             return plan_rollout(base, request.lift, request.share, tolerance, variance, high - low), base

@@ -2,27 +2,39 @@
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 from celery import Celery
 
 from services.trainer.rollout_controller import RolloutController
 from services.trainer.settings import TrainerSettings
 from services.trainer.shadow_reading import ShadowReader
+from services.trainer.webhooks import Deliverer, post
 from shared.clocks import wall
 from shared.db.engine import open_engine
 from shared.eventlog.opening import open_event_log
-from shared.tasks import CONTROL, CONTROL_ROLLOUTS, celery_app
+from shared.tasks import CONTROL, CONTROL_ROLLOUTS, DELIVER_WEBHOOKS, celery_app
+
+# Threads that wait for webhooks.
+DELIVERING: Final = 4
 
 
 def build_control_app(settings: TrainerSettings) -> Celery:
     """The application of the tasks on the queue `control`."""
     app = celery_app(settings)
-    controller = RolloutController(open_engine(settings.database), wall, ShadowReader(open_event_log(settings, wall)))
+    engine = open_engine(settings.database)
+    controller = RolloutController(engine, wall, ShadowReader(open_event_log(settings, wall)))
+    deliverer = Deliverer(engine, wall, post, ThreadPoolExecutor(DELIVERING, "webhooks").submit)
 
     def control_rollouts() -> None:
         controller.look()
 
+    def deliver_webhooks() -> None:
+        deliverer.look()
+
     # Not shared: beat's application in this process has other tasks.
+    app.task(deliver_webhooks, name=DELIVER_WEBHOOKS, ignore_result=True, shared=False)
     app.task(control_rollouts, name=CONTROL_ROLLOUTS, ignore_result=True, shared=False)
     return app
 

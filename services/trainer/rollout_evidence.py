@@ -22,6 +22,9 @@ from shared.rollouts import Rollout
 
 # Decisions are written a little out of order, by several gateways and joiners: so far back each look begins.
 OVERLAP: Final = 10_000_000
+SECOND: Final = 1_000_000
+# When nearly all decisions of a second have been written.
+SETTLED: Final = 3 * SECOND
 CERTAIN: Final = 1 - 1e-9
 
 
@@ -42,6 +45,8 @@ class Gathering:
     def look(self, session: Session, wait: timedelta, now: int) -> None:
         """Takes in all that was logged and all that has matured by now."""
         self._read_decisions(session)
+        for befallen in (self.evidence.rescued, self.evidence.slow):
+            befallen.close((now - SETTLED) // SECOND)
         while self._read_rewards(session) == BATCH:
             pass
         self._mature(now - wait // MICROSECOND)
@@ -75,10 +80,10 @@ class Gathering:
     def _take_in(self, message: events_pb2.DecisionMade) -> None:
         evidence, settings = self.evidence, self._rollout.settings
         self._count(evidence.arms, message)
-        if not message.HasField("model_version") or message.model_version != message.assigned_version:
-            self._count(evidence.rescued, message)
-        if message.decided_in > settings.guardrails.slow_after // MICROSECOND:
-            self._count(evidence.slow, message)
+        second, in_version = message.decided_at // SECOND, message.arm == "canary"
+        is_rescued = not message.HasField("model_version") or message.model_version != message.assigned_version
+        evidence.rescued.add(second, in_version, is_rescued)
+        evidence.slow.add(second, in_version, message.decided_in > settings.guardrails.slow_after // MICROSECOND)
         if not message.HasField("model_version") or message.fallback_reason:
             return
         probabilities = wire.doubles_from_pb(message.probabilities).tolist()

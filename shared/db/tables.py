@@ -341,6 +341,35 @@ class RolloutEventRow(Base):
     figures: Mapped[dict[str, object]]
 
 
+class WebhookRow(Base):
+    """An address that is told of every step of the tenant's rollouts."""
+
+    __tablename__ = "webhooks"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    webhook_id: Mapped[str] = mapped_column(primary_key=True)
+    url: Mapped[str] = mapped_column(Text)
+    # What signs: it cannot be kept as a hash.
+    secret: Mapped[str]
+    created_at: Mapped[int]
+
+
+class WebhookDeliveryRow(Base):
+    """One message to one webhook."""
+
+    __tablename__ = "webhook_deliveries"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    delivery_id: Mapped[str] = mapped_column(primary_key=True)
+    webhook_id: Mapped[str]
+    payload: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[int]
+    attempts: Mapped[int]
+    # When it is tried (again); null once it was taken, or given up.
+    next_at: Mapped[int | None]
+
+    __table_args__ = (Index(None, "next_at"),)
+
+
 class TrainingRunRow(Base):
     __tablename__ = "training_runs"
     tenant: Mapped[str] = mapped_column(primary_key=True)

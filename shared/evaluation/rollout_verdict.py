@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from shared.evaluation.arm_comparison import ArmComparison, Difference
 from shared.evaluation.arm_counts import DrawTest, ShareTest
+from shared.evaluation.paired_seconds import PairedSeconds
 from shared.rollouts import Figures, Rollout
 
 REWARD_ALPHA: Final = 0.001
@@ -35,8 +36,8 @@ class Evidence:
     arms: ShareTest = field(default_factory=ShareTest)
     draws: DrawTest = field(default_factory=DrawTest)
     # What the ladder had to rescue: errors, numbers that are not finite, a version that is gone.
-    rescued: ShareTest = field(default_factory=lambda: ShareTest(one_sided=True))
-    slow: ShareTest = field(default_factory=lambda: ShareTest(one_sided=True))
+    rescued: PairedSeconds = field(default_factory=PairedSeconds)
+    slow: PairedSeconds = field(default_factory=PairedSeconds)
     collapsed: ShareTest = field(default_factory=lambda: ShareTest(one_sided=True))
     # Contexts that the version scored as a shadow, and those that it could not.
     scored: int = 0
@@ -45,9 +46,6 @@ class Evidence:
     def figures(self) -> Figures:
         """For people and for the record; a bound that is infinite is None."""
         found = self.difference()
-        counts = {"rescued": self.rescued, "slow": self.slow, "collapsed": self.collapsed}
-        of_counts = {name: test.count for name, test in counts.items()}
-        of_champion = {f"champion_{name}": test.total - test.count for name, test in counts.items()}
         return {
             "decisions": found.decisions,
             "champion_decisions": found.champion_decisions,
@@ -60,8 +58,12 @@ class Evidence:
             "assigned_expected": self.arms.expected,
             "scored": self.scored,
             "failed": self.failed,
-            **of_counts,
-            **of_champion,
+            "rescued": self.rescued.count,
+            "champion_rescued": self.rescued.champion_count,
+            "slow": self.slow.count,
+            "champion_slow": self.slow.champion_count,
+            "collapsed": self.collapsed.count,
+            "champion_collapsed": self.collapsed.total - self.collapsed.count,
         }
 
     def difference(self) -> Difference:

@@ -12,6 +12,7 @@ from shared.db.tables import LoopRow, ModelAliasRow, RolloutEventRow, RolloutRow
 from shared.domain import Alias, ModelRef
 from shared.loop_settings import RolloutSettings
 from shared.registry.versions import move_alias, read_champion, read_version, take_alias_away
+from shared.registry.webhooks import tell_webhooks
 from shared.rollouts import OPEN, Figures, Rollout, RolloutEvent, RolloutEventKind, RolloutRef, RolloutStatus
 
 Refusal = Literal["unknown_version", "version_not_ready", "version_serves", "under_way", "ended", "champion_moved"]
@@ -240,12 +241,13 @@ def _note(
     detail: str | None,
     figures: Figures,
 ) -> None:
+    event = RolloutEvent(str(uuid7()), now, kind, by, row.step, detail, figures)
     session.add(
         RolloutEventRow(
             tenant=row.tenant,
             loop_id=row.loop_id,
             rollout_id=row.rollout_id,
-            event_id=str(uuid7()),
+            event_id=event.event_id,
             at=now,
             kind=kind,
             caused_by=by,
@@ -254,6 +256,7 @@ def _note(
             figures=dict(figures),
         )
     )
+    tell_webhooks(session, RolloutRef(row.tenant, row.loop_id, row.rollout_id), row.version, event)
 
 
 def _figures(stored: dict[str, object]) -> Figures:

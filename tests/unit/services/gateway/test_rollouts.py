@@ -248,3 +248,16 @@ async def has_come(gateway: Gateway, count: int) -> None:
     async with asyncio.timeout(60):
         while len(gateway.log.topics.get("rewardloop.shadows", [])) < count:
             await asyncio.sleep(0.01)
+
+
+async def test_webhooks_are_made_listed_and_deleted_and_their_secret_is_told_once(
+    http: httpx.AsyncClient, gateway: Gateway, versions: list[ModelRef]
+) -> None:
+    made = (await http.post("/v1/webhooks", json={"url": "https://example.com/hook"})).json()
+    assert made["secret"].startswith("whsec_")
+    [listed] = (await http.get("/v1/webhooks")).json()["items"]
+    assert listed == {name: value for name, value in made.items() if name != "secret"}
+    assert (await http.post("/v1/webhooks", json={"url": "file:///etc/passwd"})).status_code == 422
+    assert (await http.delete(f"/v1/webhooks/{made['webhook_id']}")).status_code == 204
+    gone = await http.delete(f"/v1/webhooks/{made['webhook_id']}")
+    assert (gone.status_code, gone.json()["type"]) == (404, "urn:rewardloop:problem:unknown-webhook")

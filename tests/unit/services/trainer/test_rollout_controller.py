@@ -196,9 +196,20 @@ def test_a_worse_version_is_rolled_back_with_the_figures_that_decided(stage: Sta
 def test_a_version_that_fails_or_is_slow_is_rolled_back_before_any_reward(
     stage: Stage, changes: dict[str, object], reason: str
 ) -> None:
-    stage.decide(200, **changes)
-    rollout = stage.look(1)
+    for _ in range(40):
+        stage.decide(30, **changes)
+        rollout = stage.look(1)
+        if rollout.status != "running":
+            break
     assert (rollout.status, rollout.detail) == ("rolled_back", reason)
+
+
+def test_a_moment_in_which_a_call_stalls_rolls_nothing_back(stage: Stage) -> None:
+    """All decisions of a call are late together: that is one thing that happened."""
+    for second in range(40):
+        stage.decide(60, decided_in=300_000 if second == 20 else 1000)
+        rollout = stage.look(1)
+    assert (rollout.status, int(rollout.figures["slow"] or 0) > 0) == ("running", True)
 
 
 def test_a_version_that_leaves_nothing_to_chance_is_rolled_back_where_the_loop_asks_for_it(stage: Stage) -> None:
