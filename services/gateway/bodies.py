@@ -291,7 +291,9 @@ class WebhookRequest(Body):
     """An address that is to be told of every step of the tenant's rollouts."""
 
     url: str = Field(
-        pattern=r"^https?://[^\s/?#@]+[^\s@]*$", max_length=2000, examples=["https://example.com/rollouts"]
+        pattern=r"^https?://[A-Za-z0-9._:\[\]-]+(/[!-?A-~]*)?$",
+        max_length=2000,
+        examples=["https://example.com/rollouts"],
     )
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from services.gateway.answers import Answer, Moment, Page
-from services.gateway.bodies import WebhookRequest
+from services.gateway.bodies import ID, WebhookRequest
 from services.gateway.documentation import operation, responses
 from services.gateway.moments import iso
 from services.gateway.parsing import read_json, validated
@@ -75,6 +75,8 @@ async def make_webhook(request: Request) -> Response:
 )
 async def remove_webhook(request: Request, webhook_id: str) -> Response:
     """What waits for it is never sent."""
+    if not ID.fullmatch(webhook_id):
+        raise Problem(ProblemType.UNKNOWN_WEBHOOK, "The tenant has no webhook of this id.", "webhook_id")
     await asyncio.to_thread(_delete, parts_of(request), caller_of(request), webhook_id)
     return Response(status_code=204)
 
