@@ -17,6 +17,7 @@ import typer
 from pydantic import Field
 from rich.console import Console
 
+from services.cli.app import CommandGroup, mount
 from services.supervisor import Program, Supervisor
 from shared.db.upgrading import UnusableDatabaseError, open_upgraded
 from shared.eventlog import EventLogError
@@ -26,7 +27,11 @@ MAKE_NAMES: Final = ("make", "gmake")
 INTERRUPT_SECONDS: Final = 0.25
 INTERRUPT_LOOKS: Final = 3
 
-cli = typer.Typer(help="Rewardloop: decide from everything you know of the moment, and learn from what happens next.")
+cli = typer.Typer(
+    cls=CommandGroup,
+    no_args_is_help=True,
+    help="Rewardloop: decide from everything you know of the moment, and learn from what happens next.",
+)
 console = Console(stderr=True, highlight=False)
 
 
@@ -79,8 +84,8 @@ def init() -> None:
         _give_up(str(error))
 
 
-@cli.command(hidden=True)
-def models() -> None:
+@cli.command("model-services", hidden=True)
+def model_services() -> None:
     """The three model services in one process, each with a server of its own."""
     from services.encoding.server import run as run_encoding
     from services.encoding.settings import EncodingSettings
@@ -98,6 +103,9 @@ def models() -> None:
         )
 
     run_process("models", PlatformSettings().log_level, serve)
+
+
+mount(cli)
 
 
 def main() -> None:
@@ -172,7 +180,7 @@ def _stop_on_signals() -> asyncio.Event:
 def _programs() -> list[Program]:
     python = [sys.executable, "-m"]
     return [
-        Program("models", [*python, "services", "models"]),
+        Program("models", [*python, "services", "model-services"]),
         Program("gateway", [*python, "services.gateway"]),
         Program("feedback", [*python, "services.feedback"]),
         Program("trainer-worker", [*python, "services.trainer", "worker"]),
