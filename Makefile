@@ -100,7 +100,7 @@ $(VENV)/installed: $(BIN)/uv requirements/torch.lock requirements/embedded.lock 
 	@echo "Installing Rewardloop into ./$(VENV) (torch first, the largest part) …"
 	$(UV) $(TORCH)
 	$(UV) --require-hashes --no-deps -r requirements/embedded.lock
-	$(UV) --no-deps --editable .
+	$(UV) --no-deps --editable . --editable sdk/python
 	@touch $@
 
 $(VENV)/installed-production: $(VENV)/installed requirements/production.lock

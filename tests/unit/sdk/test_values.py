@@ -1,4 +1,4 @@
-"""Values as the gateway reads them: held against the libraries that made them, and against the gateway's own reading."""
+"""Values of a context: held against the libraries that made them, and against the gateway's own reading."""
 
 import base64
 import io
