@@ -6,7 +6,7 @@ Q-learning (equation 3 of the book) that a step is worth what it leads to.
 
 import gymnasium
 
-from examples.visiting import connect, fine_tune, wait_until_learned
+from examples.visiting import connect, fine_tune, make_loop, wait_until_learned
 from rewardloop import Decision, Rewardloop
 
 FIELDS = "SFFG"
@@ -28,7 +28,7 @@ def main() -> None:
 
 def run(client: Rewardloop, loop: str = "lake", episodes: int = 30, tune_every: int = 10) -> list[int]:
     """The number of steps of each episode; the shortest way has three."""
-    client.put_loop(loop, SETTINGS)
+    make_loop(client, loop, SETTINGS)
     env = gymnasium.make("FrozenLake-v1", desc=[FIELDS], is_slippery=False, max_episode_steps=MOST_STEPS)
     steps: list[int] = []
     for number in range(1, episodes + 1):

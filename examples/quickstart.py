@@ -6,7 +6,7 @@ they take.
 
 import random
 
-from examples.visiting import connect, wait_until_learned
+from examples.visiting import connect, make_loop, wait_until_learned
 from rewardloop import Rewardloop
 
 SETTINGS = {"modalities": {"title": {"kind": "text"}}, "actions": [{"id": "a"}, {"id": "b"}]}
@@ -22,7 +22,7 @@ def main() -> None:
 
 def run(client: Rewardloop, loop: str = "quickstart", rounds: int = 4, visits: int = 25) -> list[float]:
     """The mean reward of each round; between two of them the loop is given the moment that it needs to learn."""
-    client.put_loop(loop, SETTINGS)
+    make_loop(client, loop, SETTINGS)
     visitors = random.Random(0)
     return [one_round(client, loop, visits, done * visits, visitors) for done in range(rounds)]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from examples.visiting import connect, fine_tune, wait_until_learned
+from examples.visiting import connect, fine_tune, make_loop, wait_until_learned
 from rewardloop import Rewardloop
 
 COLOURS = {"red": (214, 40, 40), "green": (40, 160, 60), "blue": (40, 80, 220)}
@@ -51,7 +51,7 @@ def main() -> None:
 
 def run(client: Rewardloop, loop: str = "shop-window", visits: int = 400, tune_every: int = 100) -> list[float]:
     """The reward of each visit, in order."""
-    client.put_loop(loop, SETTINGS)
+    make_loop(client, loop, SETTINGS)
     shelf, visitors = [item.candidate() for item in ITEMS], random.Random(0)
     rewards: list[float] = []
     for number in range(1, visits + 1):

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rewardloop import Options, Rewardloop
@@ -18,13 +19,23 @@ def connect() -> Rewardloop:
     return Rewardloop(key=key, options=PATIENT)
 
 
+def make_loop(client: Rewardloop, loop: str, settings: Mapping[str, object]) -> None:
+    """Creates the loop, and waits until its first version decides: before, decisions are drawn evenly."""
+    client.put_loop(loop, settings)
+    _wait(lambda: client.statistics(loop)["head_sequence"] is not None, f"a version of {loop} decides")
+
+
 def wait_until_learned(client: Rewardloop, loop: str, experiences: int) -> None:
     """Until the version that decides has learned from so many experiences."""
     client.flush()
+    _wait(lambda: (client.statistics(loop)["head_sequence"] or 0) >= experiences, f"{loop} has learned")
+
+
+def _wait(holds: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + SECONDS
-    while client.statistics(loop)["head_sequence"] < experiences:
+    while not holds():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{loop} has not learned from {experiences} experiences in {SECONDS:.0f} s")
+            raise TimeoutError(f"not within {SECONDS:.0f} s: {what}")
         time.sleep(0.05)
 
 

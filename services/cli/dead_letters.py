@@ -6,7 +6,7 @@ from urllib.parse import quote
 import typer
 
 from services.cli.connection import session_of
-from services.cli.output import AsJson, Limit, note, show_one, show_rows
+from services.cli.output import AsJson, Limit, note, show_rows
 
 app = typer.Typer(help="Dead letters: list, replay, delete.", no_args_is_help=True)
 
@@ -29,13 +29,10 @@ def list_dead_letters(context: typer.Context, limit: Limit = 50, as_json: AsJson
 
 
 @app.command("replay")
-def replay_dead_letter(context: typer.Context, letter_id: LetterId, as_json: AsJson = False) -> None:
+def replay_dead_letter(context: typer.Context, letter_id: LetterId) -> None:
     """Appends the event to its topic again."""
-    answer = session_of(context).api.post(f"/v1/dead-letters/{quote(letter_id, safe='')}/replay")
-    if as_json:
-        show_one(answer, as_json)
-    else:
-        note(f"dead letter {letter_id} is replayed")
+    session_of(context).api.call("POST", f"/v1/dead-letters/{quote(letter_id, safe='')}/replay")
+    note(f"dead letter {letter_id} is replayed")
 
 
 @app.command("delete")

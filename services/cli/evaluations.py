@@ -6,12 +6,22 @@ import typer
 
 from services.cli.api import CommandError, JsonObject, loop_path
 from services.cli.connection import Session, session_of
+from services.cli.experiences import Since, Until, between
 from services.cli.inputs import read_object
 from services.cli.loops import LoopId
 from services.cli.output import AsJson, Limit, note, show_one, show_rows
 
 POLL_SECONDS: Final = 0.5
 ENDED: Final = frozenset({"succeeded", "failed", "skipped"})
+MEMBERS: Final = ("evaluation_id", "target", "status", "detail")
+FOUND: Final = ("rows", "effective_sample_size", "max_weight", "unsupported_share", "verdict")
+ESTIMATES: Final = {
+    "estimator": "estimator",
+    "value": "value",
+    "95 % (normal)": "normal",
+    "bootstrap": "bootstrap",
+    "empirical Bernstein": "empirical_bernstein",
+}
 COLUMNS: Final = {"evaluation": "evaluation_id", "target": "target", "status": "status", "requested": "requested_at"}
 
 
@@ -26,18 +36,25 @@ def evaluate(
         list[str] | None,
         typer.Option("--estimator", help="ips, snips, dm, dr, switch_dr, replay; all where none is given."),
     ] = None,
+    since: Since = None,
+    until: Until = None,
+    clip: Annotated[float | None, typer.Option(help="No row weighs more than this.")] = None,
     wait: Annotated[bool, typer.Option(help="Stay until it has ended.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Evaluates a policy off-policy; fails where the evaluation does."""
     session = session_of(context)
-    body: JsonObject = {"target": target_of(target)} | ({"estimators": estimators} if estimators else {})
+    body: JsonObject = {"target": target_of(target)}
+    given = {"estimators": estimators, "window": between(since, until), "clip": clip}
+    body |= {name: value for name, value in given.items() if value}
     found = session.api.post(loop_path(loop_id, "evaluations"), body)
     if wait:
         found = _wait(session, loop_id, found)
-    show_one(found, as_json)
+    show_one(found, as_json, MEMBERS)
     if found["status"] == "failed":
         raise CommandError(f"the evaluation failed: {found.get('detail')}")
+    if not as_json and found.get("result"):
+        _show_result(found["result"])
 
 
 def evaluations(context: typer.Context, loop_id: LoopId, limit: Limit = 20, as_json: AsJson = False) -> None:
@@ -64,6 +81,15 @@ def target_of(text: str) -> str | JsonObject:
     raise CommandError(
         f"no such target: {text!r} is neither version:N, baseline, uniform, constant:ACTION nor @file", 2
     )
+
+
+def _show_result(result: JsonObject) -> None:
+    """How much there is to go by, and what each estimator makes of it."""
+    show_one(result, False, FOUND)
+    named = {"logged": result["logged"], **result["estimates"]}
+    show_rows([{"estimator": name, **estimate} for name, estimate in named.items()], ESTIMATES, False)
+    for warning in result["warnings"]:
+        note(f"warning: {warning}")
 
 
 def _wait(session: Session, loop_id: str, found: JsonObject) -> JsonObject:

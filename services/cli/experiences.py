@@ -41,7 +41,7 @@ def experiences(
     as_json: AsJson = False,
 ) -> None:
     """Lists experiences, newest first."""
-    found = session_of(context).api.pages(loop_path(loop_id, "experiences"), _between(since, until), limit)
+    found = session_of(context).api.pages(loop_path(loop_id, "experiences"), between(since, until), limit)
     show_rows(found, COLUMNS, as_json)
 
 
@@ -73,7 +73,7 @@ def export(
     api = session_of(context).api
     count = 0
     with nullcontext(sys.stdout) if output == "-" else _opened(output) as file:
-        for row in _rows(api, loop_id, _between(since, until), limit, contexts):
+        for row in _rows(api, loop_id, between(since, until), limit, contexts):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
     note(f"{count} experiences written")
@@ -112,5 +112,6 @@ def _details(decision: JsonObject) -> JsonObject:
     return {name: decision[name] for name in COPIED} | {"actions": [{"id": action} for action in actions]}
 
 
-def _between(since: str | None, until: str | None) -> dict[str, str]:
+def between(since: str | None, until: str | None) -> dict[str, str]:
+    """What was given of a window."""
     return {name: value for name, value in (("since", since), ("until", until)) if value is not None}

@@ -17,10 +17,24 @@ Verb = Literal["pause", "resume", "promote", "rollback"]
 COLUMNS: Final = {
     "rollout": "rollout_id",
     "version": "model_version",
-    "strategy": "strategy",
+    "strategy": "settings.strategy",
     "status": "status",
+    "percent": "percent",
     "started": "started_at",
 }
+EVENTS: Final = {"at": "at", "what": "kind", "by": "caused_by", "step": "step", "why": "detail", "figures": "figures"}
+MEMBERS: Final = (
+    "rollout_id",
+    "model_version",
+    "champion_version",
+    "status",
+    "percent",
+    "steps",
+    "started_at",
+    "finished_at",
+    "detail",
+    "figures",
+)
 
 
 @app.command("start")
@@ -28,9 +42,11 @@ def start_rollout(
     context: typer.Context,
     loop_id: LoopId,
     version: Annotated[str, typer.Argument(metavar="VERSION")],
-    strategy: Annotated[str, typer.Option(help="immediate, shadow, canary or progressive.")] = "progressive",
+    strategy: Annotated[
+        str | None, typer.Option(help="immediate, shadow, canary or progressive; the loop's own where not given.")
+    ] = None,
     steps: Annotated[
-        list[float] | None, typer.Option("--step", help="A share of the decisions in percent; several times, in order.")
+        list[int] | None, typer.Option("--step", help="Percent of the decisions; several times, in order.")
     ] = None,
     settings: Annotated[
         str, typer.Option(help="What else the API takes, guardrails for one: JSON, @file or @-.")
@@ -38,10 +54,10 @@ def start_rollout(
     as_json: AsJson = False,
 ) -> None:
     """Starts a rollout; a loop has one at a time."""
-    body: JsonObject = read_object(settings, "--settings") | {"model_version": version, "strategy": strategy}
-    if steps:
-        body["steps"] = steps
-    show_one(session_of(context).api.post(loop_path(loop_id, "rollouts"), body), as_json)
+    body: JsonObject = read_object(settings, "--settings") | {"model_version": version}
+    given = {"strategy": strategy, "steps": steps}
+    body |= {name: value for name, value in given.items() if value}
+    show_one(session_of(context).api.post(loop_path(loop_id, "rollouts"), body), as_json, MEMBERS)
 
 
 @app.command("list")
@@ -53,7 +69,10 @@ def list_rollouts(context: typer.Context, loop_id: LoopId, limit: Limit = 20, as
 @app.command("show")
 def show_rollout(context: typer.Context, loop_id: LoopId, rollout_id: RolloutId, as_json: AsJson = False) -> None:
     """Shows a rollout with its steps and the figures that decided them."""
-    show_one(session_of(context).api.get(loop_path(loop_id, "rollouts", rollout_id)), as_json)
+    found = session_of(context).api.get(loop_path(loop_id, "rollouts", rollout_id))
+    show_one(found, as_json, MEMBERS)
+    if not as_json:
+        show_rows(found["events"], EVENTS, False)
 
 
 @app.command("pause")
@@ -84,11 +103,14 @@ def roll_back_rollout(context: typer.Context, loop_id: LoopId, rollout_id: Rollo
 def plan_rollout(
     context: typer.Context,
     loop_id: LoopId,
-    plan: Annotated[str, typer.Argument(help="Base reward, lift and share as the API takes them: JSON, @file or @-.")],
+    lift: Annotated[float, typer.Argument(help="How much more it earns, as a share: .2; one that is worse: -- -.3")],
+    base_reward: Annotated[float | None, typer.Option(help="The champion's; the loop's own where not given.")] = None,
+    share: Annotated[float, typer.Option(help="Of the decisions that the version makes.")] = 0.1,
     as_json: AsJson = False,
 ) -> None:
     """Says how many decisions a rollout needs, and refuses what is hopeless."""
-    show_one(session_of(context).api.post(loop_path(loop_id, "rollouts:plan"), read_object(plan, "the plan")), as_json)
+    body = {"lift": lift, "share": share} | ({} if base_reward is None else {"base_reward": base_reward})
+    show_one(session_of(context).api.post(loop_path(loop_id, "rollouts:plan"), body), as_json)
 
 
 def _steer(context: typer.Context, loop_id: str, rollout_id: str, verb: Verb, as_json: bool) -> None:

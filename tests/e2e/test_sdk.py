@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rewardloop import AsyncRewardloop, Options, ProblemError, Rewardloop, Sound
+from tests.e2e import product
 from tests.e2e.conftest import KEY, Platform, until
 from tests.e2e.product import statistics
 
@@ -27,6 +28,7 @@ async def test_decisions_feedback_and_activations_become_experiences(
     shared_platform: Platform, http: httpx.Client
 ) -> None:
     with Rewardloop(shared_platform.url, KEY, PATIENT) as client:
+        product.put(http, "sdk", LOOP)
         assert client.put_loop("sdk", LOOP)["settings_revision"] == 1
         decision = client.decide("sdk", context(), explain=True)
         assert (decision.is_local, decision.modalities_missing) == (False, [])

@@ -73,14 +73,20 @@ def test_an_import_that_skips_lines_fails_and_says_which(answers: Answers, tmp_p
         ("uniform", "uniform"),
         ("version:7", {"model_version": "7"}),
         ("constant:a", {"constant": "a"}),
-        ('{"a": 1.0}', {"table": {"a": 1.0}}),
+        ('{"probabilities": {"a": 1.0}}', {"table": {"probabilities": {"a": 1.0}}}),
     ],
 )
 def test_an_evaluation_names_its_target(answers: Answers, told: str, sent: object) -> None:
     answers.give({"evaluation_id": "e-1", "status": "queued"}, 202)
-    answers.give({"evaluation_id": "e-1", "status": "succeeded"})
-    assert answers.run("evaluate", "shoes", told, "--estimator", "dr").exit_code == 0
-    assert json.loads(answers.bodies()[0]) == {"target": sent, "estimators": ["dr"]}
+    estimate = {"value": 0.25, "normal": [0.125, 0.375], "bootstrap": None, "empirical_bernstein": None}
+    result = {"rows": 90, "verdict": "too_little", "warnings": ["Too little"], "logged": estimate}
+    answers.give({"evaluation_id": "e-1", "status": "succeeded", "result": result | {"estimates": {"dr": estimate}}})
+    ended = answers.run("evaluate", "shoes", told, "--estimator", "dr", "--since", "2026-11-01T00:00:00Z")
+    assert ended.exit_code == 0
+    assert "0.125, 0.375" in ended.stdout
+    assert "warning: Too little" in ended.stderr
+    window = {"since": "2026-11-01T00:00:00Z"}
+    assert json.loads(answers.bodies()[0]) == {"target": sent, "estimators": ["dr"], "window": window}
     assert answers.calls()[1] == ("GET", "/v1/loops/shoes/evaluations/e-1")
 
 
@@ -98,24 +104,27 @@ def test_a_rollout_is_started_and_steered(answers: Answers) -> None:
     assert json.loads(answers.bodies()[0]) == {
         "model_version": "7",
         "strategy": "canary",
-        "steps": [5.0, 25.0],
+        "steps": [5, 25],
         "guardrails": {"reward": 0.9},
     }
     for verb in ("pause", "resume", "promote", "rollback"):
         answers.give({"rollout_id": "o-1", "status": f"{verb}d"})
         assert f"{verb}d" in answers.run("rollout", verb, "shoes", "o-1").stderr
         assert answers.calls()[-1] == ("POST", f"/v1/loops/shoes/rollouts/o-1/{verb}")
+    answers.give({"rollout_id": "o-1", "status": "rolled_back", "events": [{"kind": "rolled_back", "detail": "worse"}]})
+    assert "worse" in answers.run("rollout", "show", "shoes", "o-1").stdout
     answers.give({"decisions": 8000})
-    assert "8000" in answers.run("rollout", "plan", "shoes", '{"base": 0.1}').stdout
+    assert "8000" in answers.run("rollout", "plan", "shoes", "--base-reward", "0.1", "--", "-0.3").stdout
+    assert json.loads(answers.bodies()[-1]) == {"lift": -0.3, "share": 0.1, "base_reward": 0.1}
     assert answers.calls()[-1] == ("POST", "/v1/loops/shoes/rollouts:plan")
 
 
 def test_dead_letters_are_replayed_and_deleted_by_an_escaped_id(answers: Answers) -> None:
     answers.give({"items": [{"dead_letter_id": "x/1", "topic": "t", "reason": "cut"}], "next_cursor": None})
     assert "cut" in answers.run("dead-letters", "list").stdout
-    answers.give({})
-    answers.run("dead-letters", "replay", "x/1")
     answers.given.append(httpx.Response(204))
-    answers.run("dead-letters", "delete", "x/1")
+    assert answers.run("dead-letters", "replay", "x/1").exit_code == 0
+    answers.given.append(httpx.Response(204))
+    assert answers.run("dead-letters", "delete", "x/1").exit_code == 0
     paths = [request.url.raw_path.decode() for request in answers.asked[1:]]
     assert paths == ["/v1/dead-letters/x%2F1/replay", "/v1/dead-letters/x%2F1"]
