@@ -22,13 +22,18 @@ def connect() -> Rewardloop:
 def make_loop(client: Rewardloop, loop: str, settings: Mapping[str, object]) -> None:
     """Creates the loop, and waits until its first version decides: before, decisions are drawn evenly."""
     client.put_loop(loop, settings)
-    _wait(lambda: client.statistics(loop)["head_sequence"] is not None, f"a version of {loop} decides")
+    runs = f"/v1/loops/{loop}/training-runs"
+    # A run has succeeded once its version serves.
+    _wait(
+        lambda: any(run["status"] == "succeeded" for run in client.request("GET", runs)["items"]),
+        f"a version of {loop} decides",
+    )
 
 
 def wait_until_learned(client: Rewardloop, loop: str, experiences: int) -> None:
     """Until the version that decides has learned from so many experiences."""
     client.flush()
-    _wait(lambda: (client.statistics(loop)["head_sequence"] or 0) >= experiences, f"{loop} has learned")
+    _wait(lambda: client.statistics(loop)["head_sequence"] >= experiences, f"{loop} has learned")
 
 
 def _wait(holds: Callable[[], bool], what: str) -> None:

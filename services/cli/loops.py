@@ -9,13 +9,14 @@ from services.cli.connection import session_of
 from services.cli.inputs import read_object
 from services.cli.output import AsJson, note, show_one, show_rows
 
-app = typer.Typer(help="Loops: list, show, put, delete, freeze.", no_args_is_help=True)
+app = typer.Typer(help="Loops: list, show, put, delete, freeze, unfreeze.", no_args_is_help=True)
 
 LoopId = Annotated[str, typer.Argument(metavar="LOOP", help="The loop's name.")]
 COLUMNS: Final = {
     "loop": "loop_id",
     "champion": "aliases.champion",
     "mode": "learning_mode",
+    "frozen to": "frozen_to",
     "exploration": "exploration.strategy",
     "revision": "settings_revision",
     "created": "created_at",
@@ -61,6 +62,24 @@ def delete_loop(
         typer.confirm(f"Delete {loop_id} and everything that it has learned?", abort=True, err=True)
     session_of(context).api.delete(loop_path(loop_id))
     note(f"loop {loop_id} is gone")
+
+
+@app.command("freeze")
+def freeze_loop(
+    context: typer.Context,
+    loop_id: LoopId,
+    serve: Annotated[str, typer.Option(help="baseline, or champion as it is now.")] = "baseline",
+) -> None:
+    """Stops a loop's learning until it is unfrozen: the kill switch."""
+    session_of(context).api.post(loop_path(loop_id, "freeze"), {"serve": serve})
+    note(f"loop {loop_id} is frozen: its {serve} serves")
+
+
+@app.command("unfreeze")
+def unfreeze_loop(context: typer.Context, loop_id: LoopId) -> None:
+    """Lets a loop learn again, from what came meanwhile too."""
+    session_of(context).api.post(loop_path(loop_id, "unfreeze"))
+    note(f"loop {loop_id} learns again")
 
 
 def _serving(loop: JsonObject) -> str:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.gateway.fallback import FallbackReason
 from shared.domain import End, RunKind, RunReason, RunStatus
-from shared.loop_settings import LoopSettings
+from shared.loop_settings import FrozenTo, LoopSettings
 from shared.security import Role
 
 Moment = str
@@ -45,6 +45,7 @@ class LoopAnswer(LoopSettings):
     loop_id: str
     settings_revision: int
     created_at: Moment
+    frozen_to: FrozenTo | None = Field(description="What it serves while it is frozen; null where it is not.")
     aliases: dict[str, str] = Field(description="Alias → model version.", examples=[{"champion": "7"}])
 
 

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from services.gateway.moments import moment_of
 from shared.domain import End
-from shared.loop_settings import MAX_ACTIONS, MAX_AMOUNT, ActionId, ActionSettings, Amount
+from shared.loop_settings import MAX_ACTIONS, MAX_AMOUNT, ActionId, ActionSettings, Amount, FrozenTo
 from shared.security import Role
 
 MAX_BATCH: Final = 256
@@ -245,6 +245,16 @@ class ImportedRow(Body):
 
 class TrainingRunRequest(Body):
     """A fine-tune on everything that was acknowledged so far."""
+
+
+class FreezeRequest(Body):
+    """Learning stops."""
+
+    serve: FrozenTo = Field(
+        default="baseline",
+        description="`baseline`: the product's own choice, `baseline_action_id`. `champion`: the version that is the "
+        "champion now, as it is now.",
+    )
 
 
 class KeyRequest(Body):

@@ -118,9 +118,14 @@ def _read_loops(session: Session, old: Snapshot) -> dict[LoopKey, ServedLoop]:
     loops: dict[LoopKey, ServedLoop] = {}
     for key, revision in repository.read_loop_revisions(session).items():
         known = old.loops.get(key)
-        if known is not None and (known.loop.settings_revision, known.loop.created_at) == revision:
+        if known is not None and _revision(known.loop) == revision:
             loops[key] = known
         elif (loop := read_loop(session, *key)) is not None:
             actions = tuple(Action(action.id, action.features) for action in loop.settings.actions)
             loops[key] = ServedLoop(loop, actions)
     return loops
+
+
+def _revision(loop: Loop) -> tuple[int, int, str | None]:
+    """As `read_loop_revisions` tells it."""
+    return loop.settings_revision, loop.created_at, loop.frozen_to

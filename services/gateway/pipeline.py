@@ -72,6 +72,8 @@ class Pipeline:
         """
         if draft.settings.learning_mode == "logging_only":
             return _fall_back(draft, "logging_only")
+        if draft.loop.frozen_to == "baseline":
+            return Chosen(*serve_baseline(draft.allowed, draft.baseline), fallback_reason="frozen")
         picked = self._serving.pick(draft.loop)
         if not isinstance(picked, ModelRef):
             return _fall_back(draft, picked)

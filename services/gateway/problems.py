@@ -36,6 +36,7 @@ class ProblemType(Enum):
     UNKNOWN_KEY_ID = (404, "There is no such key")
     METHOD_NOT_ALLOWED = (405, "This address does not take this method")
     DECISION_CONFLICT = (409, "The decision id was used for another request")
+    LOOP_FROZEN = (409, "The loop is frozen")
     LAST_MANAGE_KEY = (409, "The last manage key cannot be revoked")
     BODY_TOO_LARGE = (413, "The body is too large")
     EVENT_TOO_LARGE = (413, "The event is too large")

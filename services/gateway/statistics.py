@@ -244,6 +244,8 @@ def _reward_warnings(loop: Loop, found: statistics.LoopStatistics) -> Iterator[s
 
 
 def _learning_warnings(loop: Loop, last_run: TrainingRun | None) -> Iterator[str]:
+    if loop.frozen_to is not None:
+        yield f"The loop is frozen: its {loop.frozen_to} serves, and nothing is learned."
     if len(loop.settings.actions) == 1:
         yield "The loop lists one action: unless decisions bring their own, there is nothing to choose."
     if last_run is not None and last_run.status == "failed":

@@ -34,6 +34,8 @@ class LoopRow(Base):
     created_at: Mapped[int]
     # When it went online from apprentice mode; null where it never did.
     online_at: Mapped[int | None]
+    # What it serves while it is frozen; null where it is not.
+    frozen_to: Mapped[str | None]
     # The last sequence that an experience of the loop got, and the last one that the log has.
     last_sequence: Mapped[int] = mapped_column(default=0)
     published_sequence: Mapped[int] = mapped_column(default=0)

@@ -3,7 +3,7 @@
 from shared.loop_settings.context import ActionSettings, ModalitySettings
 from shared.loop_settings.fields import MAX_ACTIONS, MAX_AMOUNT, ActionId, Amount
 from shared.loop_settings.learning import ExplorationSettings, FairnessSettings, FusionSettings, LearningSettings
-from shared.loop_settings.loop import Loop, LoopSettings
+from shared.loop_settings.loop import FrozenTo, Loop, LoopSettings
 from shared.loop_settings.reward import CaptioningSettings, MetricSettings, RewardSettings
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "CaptioningSettings",
     "ExplorationSettings",
     "FairnessSettings",
+    "FrozenTo",
     "FusionSettings",
     "LearningSettings",
     "Loop",

@@ -114,6 +114,10 @@ class LoopSettings(Settings):
         return None
 
 
+# What a frozen loop serves: the product's own choice, or the version that was the champion.
+FrozenTo = Literal["baseline", "champion"]
+
+
 @dataclass(frozen=True, slots=True)
 class Loop:
     """One decision problem of one tenant; `settings_revision` grows with every change of its settings."""
@@ -125,6 +129,8 @@ class Loop:
     created_at: int
     # When it went online from apprentice mode; None where it never did.
     online_at: int | None = None
+    # While it is set nothing is learned.
+    frozen_to: FrozenTo | None = None
 
     def settings_at(self, now: int) -> LoopSettings:
         """As they act at a time: for a while after apprentice mode, with a higher floor."""

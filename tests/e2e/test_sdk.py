@@ -6,8 +6,8 @@ import httpx
 import numpy as np
 import pytest
 
+from examples.visiting import make_loop
 from rewardloop import AsyncRewardloop, Options, ProblemError, Rewardloop, Sound
-from tests.e2e import product
 from tests.e2e.conftest import KEY, Platform, until
 from tests.e2e.product import statistics
 
@@ -28,7 +28,7 @@ async def test_decisions_feedback_and_activations_become_experiences(
     shared_platform: Platform, http: httpx.Client
 ) -> None:
     with Rewardloop(shared_platform.url, KEY, PATIENT) as client:
-        product.put(http, "sdk", LOOP)
+        make_loop(client, "sdk", LOOP)
         assert client.put_loop("sdk", LOOP)["settings_revision"] == 1
         decision = client.decide("sdk", context(), explain=True)
         assert (decision.is_local, decision.modalities_missing) == (False, [])

@@ -51,7 +51,7 @@ def versions_behind(session: Session) -> list[VersionBehind]:
                 fed.partition == version.version,
             ),
         )
-        .where(sequence < LoopRow.last_sequence, version.status == "ready")
+        .where(sequence < LoopRow.last_sequence, version.status == "ready", LoopRow.frozen_to.is_(None))
     )
     rows = session.execute(query)
     return [

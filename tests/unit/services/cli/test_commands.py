@@ -37,6 +37,14 @@ def test_deleting_asks_first(run: Run) -> None:
     assert run("loops", "show", "shoes").exit_code == 1
 
 
+def test_a_loop_is_frozen_and_unfrozen(run: Run) -> None:
+    assert "its champion serves" in run("loops", "freeze", "shoes", "--serve", "champion").stderr
+    assert json.loads(run("loops", "show", "shoes", "--json").stdout)["frozen_to"] == "champion"
+    assert "frozen" in run("train", "shoes").stderr
+    run("loops", "unfreeze", "shoes")
+    assert json.loads(run("loops", "show", "shoes", "--json").stdout)["frozen_to"] is None
+
+
 def test_a_problem_is_one_message_with_its_field(run: Run) -> None:
     result = run("loops", "put", "hats", '{"modalities": {"title": {"kind": "smell"}}}')
     assert (result.exit_code, result.stdout) == (1, "")
