@@ -69,10 +69,12 @@ class Api:
     def delete(self, path: str) -> None:
         self.call("DELETE", path)
 
-    def send_lines(self, path: str, lines: Iterable[bytes]) -> JsonObject:
+    def send_lines(self, path: str, lines: Iterable[bytes], query: Query) -> JsonObject:
         """Streams newline-delimited JSON; it may take as long as it takes."""
         headers = {"Content-Type": "application/x-ndjson"}
-        return self._object("POST", path, content=lines, headers=headers, timeout=httpx.Timeout(60, read=None))
+        return self._object(
+            "POST", path, content=lines, params=query, headers=headers, timeout=httpx.Timeout(60, read=None)
+        )
 
     def pages(self, path: str, query: Query | None = None, limit: int | None = None) -> Iterator[JsonObject]:
         """Items of a list, page after page, at most `limit` of them."""

@@ -49,10 +49,14 @@ def import_experiences(
     context: typer.Context,
     loop_id: LoopId,
     path: Annotated[str, typer.Argument(help="Lines of JSON, a decision each; - for standard input.")],
+    line_format: Annotated[
+        str | None, typer.Option("--format", help="dsjson: a log of VW or Azure Personalizer; else rows of our own.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Imports decisions of another system; once more is safe. Fails where a line was skipped."""
-    report = session_of(context).api.send_lines(loop_path(loop_id, "experiences:import"), read_lines(path))
+    query = {} if line_format is None else {"format": line_format}
+    report = session_of(context).api.send_lines(loop_path(loop_id, "experiences:import"), read_lines(path), query)
     show_one(report, as_json, ("accepted", "duplicates", "skipped_total"))
     if report["skipped_total"]:
         for line in report["skipped"][:REASONS_SHOWN]:

@@ -20,6 +20,9 @@ LOOP = {
 PATIENT = Options(decide_timeout=30.0, flush_interval=0.05)
 
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
 def context() -> dict[str, object]:
     return {"title": "Red shoe", "photo": np.zeros((8, 8, 3), np.uint8), "voice": Sound(np.zeros(800), 8000)}
 
@@ -69,17 +72,16 @@ def test_what_is_decided_while_the_platform_is_dead_is_learned_from_when_it_is_b
         assert (told["action_id"], told["probability"], told["reward"]) == ("b", 1.0, 1.0)
 
 
-def test_the_readmes_first_lines_run(
-    shared_platform: Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    readme = Path(__file__).resolve().parents[2] / "sdk" / "python" / "README.md"
-    code = readme.read_text().partition("```python\n")[2].partition("```")[0]
-    (tmp_path / "var").mkdir()
-    (tmp_path / "var" / "bootstrap.key").write_text(KEY)
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("readme", ["README.md", "sdk/python/README.md"])
+def test_the_readmes_first_lines_run(shared_platform: Platform, monkeypatch: pytest.MonkeyPatch, readme: str) -> None:
+    code = (ROOT / readme).read_text().partition("```python\n")[2].partition("```")[0]
+    assert len([line for line in code.splitlines() if line]) == 5
+    monkeypatch.setenv("REWARDLOOP_KEY", KEY)
+    loop = f"readme-{len(readme)}"
     found: dict[str, object] = {}
-    exec(code.replace("http://127.0.0.1:8000", shared_platform.url).replace('"shop"', '"sdk-readme"'), found)
+    exec(code.replace("http://127.0.0.1:8000", shared_platform.url).replace("shop", loop), found)
     client = found["client"]
     assert isinstance(client, Rewardloop)
     client.close()
-    assert len([line for line in code.splitlines() if line]) == 5
+    with Rewardloop(shared_platform.url, KEY) as another:
+        until(lambda: another.statistics(loop)["experiences"] == 1, "the decision and its feedback are joined")

@@ -17,13 +17,13 @@ class Options:
     """How a client behaves; times in seconds.
 
     `decide_timeout` is all that a decision may take, repeats included: afterwards the product's own choice stands,
-    unless `fallback` is off. What is told in the background goes out each `flush_interval`; at most `outbox_limit`
-    things wait, and closing tries for `close_timeout`. `on_error` is told what the platform refuses of them; else it
-    is logged.
+    unless `fallback` is off. Below about 3 s it cuts off a platform that is about to fall back by itself. What is told
+    in the background goes out each `flush_interval`; at most `outbox_limit` things wait, and closing tries for
+    `close_timeout`. `on_error` is told what the platform refuses of them; else it is logged.
     """
 
     timeout: float = 10.0
-    decide_timeout: float = 2.0
+    decide_timeout: float = 5.0
     retry: Retry = field(default_factory=Retry)
     fallback: bool = True
     flush_interval: float = 0.2

@@ -5,10 +5,12 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
 
+import rewardloop
 from rewardloop import AsyncRewardloop, Options, ProblemError, UnreachableError
 from tests.unit.sdk.conftest import FakePlatform, problem
 
@@ -110,7 +112,7 @@ def test_what_an_unclosed_client_has_not_delivered_is_delivered_at_the_end() -> 
         serving = Thread(target=server.handle_request)
         serving.start()
         url = f"http://127.0.0.1:{server.server_port}"
-        path = {"PYTHONPATH": "sdk/python"}
+        path = {"PYTHONPATH": str(Path(rewardloop.__file__).resolve().parents[1])}
         subprocess.run([sys.executable, "-c", SCRIPT, url], check=True, env=path, timeout=60)
         serving.join()
     assert b'"decision_id":"d-1"' in bodies[0]

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import httpx
 import pytest
 
+import rewardloop
 from rewardloop import Options, OutboxFullError, ProblemError, Retry, Rewardloop, UnreachableError
 from tests.unit.sdk.conftest import FakePlatform, ManualClock, problem
 
@@ -81,7 +83,7 @@ class TestDeciding:
             raise httpx.ReadTimeout("slow")
 
         transport, patient = httpx.MockTransport(slow), Retry(attempts=10, first_pause=0.0)
-        with Rewardloop("http://platform", "key", options(retry=patient), transport) as client:
+        with Rewardloop("http://platform", "key", options(retry=patient, decide_timeout=2.0), transport) as client:
             decision = client.decide("shop", {}, baseline="b")
         assert decision.is_local
         # Two tries of 1.5 s fill the two seconds; then one to tell it at the client's end, of ten.
@@ -320,7 +322,7 @@ def test_what_waits_at_the_interpreters_end_is_delivered() -> None:
         serving = threading.Thread(target=server.handle_request)
         serving.start()
         url = f"http://127.0.0.1:{server.server_port}"
-        path = {"PYTHONPATH": "sdk/python"}
+        path = {"PYTHONPATH": str(Path(rewardloop.__file__).resolve().parents[1])}
         subprocess.run([sys.executable, "-c", SCRIPT, url], check=True, env=path, timeout=60)
         serving.join()
     assert len(bodies) == 1

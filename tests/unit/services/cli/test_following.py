@@ -61,7 +61,8 @@ def test_an_import_that_skips_lines_fails_and_says_which(answers: Answers, tmp_p
     (tmp_path / "log").write_bytes(b'{"a": 1}\n\n{"b": 2}')
     skipped = [{"line": 2, "reason": "no action"}]
     answers.give({"accepted": 1, "duplicates": 0, "skipped": skipped, "skipped_total": 1})
-    result = answers.run("import", "shoes", str(tmp_path / "log"))
+    result = answers.run("import", "shoes", str(tmp_path / "log"), "--format", "dsjson")
+    assert answers.asked[0].url.params["format"] == "dsjson"
     assert result.exit_code == 1
     assert "line 2: no action" in result.stderr
     assert answers.bodies() == [b'{"a": 1}\n\n{"b": 2}']
