@@ -33,9 +33,8 @@ async def test_decisions_feedback_and_activations_become_experiences(
     with Rewardloop(shared_platform.url, KEY, PATIENT) as client:
         make_loop(client, "sdk", LOOP)
         assert client.put_loop("sdk", LOOP)["settings_revision"] == 1
-        decision = client.decide("sdk", context(), explain=True)
-        assert (decision.is_local, decision.modalities_missing) == (False, [])
-        assert decision.modality_importance is not None
+        decision = client.decide("sdk", context())
+        assert (decision.model_version, decision.is_local, decision.modalities_missing) == ("1", False, [])
         client.feedback("sdk", decision, 1)
         with pytest.raises(ProblemError) as refused:
             client.decide("sdk", {"smell": "roses"})
