@@ -1,5 +1,6 @@
 """Calls of the API as data: the clients send them, each in its own way."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -85,11 +86,13 @@ def event_of(
     """Feedback as the API takes it.
 
     Raises:
-        ValueError: a time without its offset.
+        ValueError: a time without its offset, or a number that is not finite.
     """
     if occurred_at is not None and occurred_at.tzinfo is None:
         raise ValueError("`occurred_at` needs its time zone")
     plain = value if isinstance(value, str) else float(value)
+    if isinstance(plain, float) and not math.isfinite(plain):
+        raise ValueError(f"a value of {metric} is a finite number or a text, not {plain}")
     event = {"decision_id": id_of(decision), "feedback_id": feedback_id or new_id(), "metric": metric, "value": plain}
     return event | ({} if occurred_at is None else {"occurred_at": occurred_at.isoformat()})
 

@@ -82,3 +82,6 @@ class Courier:
             except UnreachableError as error:
                 pause = min(LONGEST_PAUSE, 2 * pause)
                 log.warning("%d things wait to be delivered: %s", len(self._outbox), error)
+            except Exception:  # noqa: BLE001 - the thread's edge: what waits must not wait for ever
+                pause = LONGEST_PAUSE
+                log.exception("%d things could not be delivered", len(self._outbox))

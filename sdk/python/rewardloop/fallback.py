@@ -7,8 +7,9 @@ from typing import Final
 import httpx
 
 from rewardloop.answers import Decision, JsonObject, RankedAction, decision_of
-from rewardloop.errors import UnreachableError, problem_of
+from rewardloop.errors import OutboxFullError, UnreachableError, problem_of
 from rewardloop.outbox import LocalDecision, Outbox
+from rewardloop.problems_log import log
 
 REASON: Final = "platform_unreachable"
 PAUSE_SECONDS: Final = 1.0
@@ -84,10 +85,14 @@ class Fallback:
 
         Raises:
             ProblemError: it refused.
+            UnreachableError: what answers is not the platform.
         """
         if not answer.is_success:
             raise problem_of(answer)
-        decision = decision_of(loop_id, answer.json())
+        try:
+            decision = decision_of(loop_id, answer.json())
+        except (ValueError, LookupError, TypeError) as error:
+            raise UnreachableError("what answers there is not the platform") from error
         self._choice.remember(decision)
         return decision
 
@@ -108,5 +113,9 @@ class Fallback:
         if decision is not None:
             candidates = self._choice.candidates(loop_id, request)
             others = [action for action in candidates if action != decision.action_id] if candidates else None
-            self._outbox.add(loop_id, LocalDecision(request, decision.action_id, others))
+            try:
+                self._outbox.add(loop_id, LocalDecision(request, decision.action_id, others))
+            except OutboxFullError as error:
+                # The product goes on all the same.
+                log.error("%s is not told to the platform: %s", decision.decision_id, error)
         return decision

@@ -71,14 +71,14 @@ def value_of(value: object) -> object:
     if hasattr(value, "to_dict"):
         return table_of(value.to_dict())
     if isinstance(value, Sequence):
-        return [float(number) for number in value]
+        return [_finite(float(number)) for number in value]
     raise TypeError(f"a context holds no {type(value).__name__}: see rewardloop.values.value_of for what it takes")
 
 
 def table_of(row: Mapping[Any, object]) -> JsonObject:
     """A flat row; numpy's scalars become numbers, and what is None or NaN is missing."""
     plain = {str(name): value.item() if hasattr(value, "item") else value for name, value in row.items()}
-    return {name: value for name, value in plain.items() if not _is_missing(value)}
+    return {name: _finite(value) for name, value in plain.items() if not _is_missing(value)}
 
 
 def actions_of(actions: Sequence[Action]) -> list[JsonObject]:
@@ -104,7 +104,7 @@ def _picture(picture: Any) -> JsonObject:  # PIL's Image, which need not be inst
 
 def _array(array: Any) -> object:  # numpy's array, which need not be installed
     if array.ndim == 1:
-        return [float(number) for number in array.tolist()]
+        return [_finite(float(number)) for number in array.tolist()]
     from PIL import Image
 
     if array.dtype.kind == "f":
@@ -112,6 +112,17 @@ def _array(array: Any) -> object:  # numpy's array, which need not be installed
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     return _picture(Image.fromarray(array.astype("uint8")))
+
+
+def _finite(value: object) -> object:
+    """What JSON can hold.
+
+    Raises:
+        ValueError: it is not finite.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"a context holds finite numbers, not {value}")
+    return value
 
 
 def _is_missing(value: object) -> bool:

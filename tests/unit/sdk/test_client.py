@@ -170,6 +170,27 @@ class TestFeedback:
         client.flush()
         assert len(platform.events) == 800
 
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_a_value_that_is_no_number_is_refused_before_it_waits(self, client: Rewardloop, value: float) -> None:
+        with pytest.raises(ValueError, match="finite"):
+            client.feedback("shop", "d-1", value)
+
+    def test_a_callback_that_fails_does_not_end_the_background(self, platform: FakePlatform, options: Make) -> None:
+        def fail(_: ProblemError) -> None:
+            raise RuntimeError("the product's own mistake")
+
+        platform.bad_metrics = {"clik"}
+        quick = options(flush_interval=0.01, on_error=fail)
+        client = Rewardloop("http://platform", "key", quick, platform.transport)
+        client.feedback("shop", "d-1", 1, "clik")
+        deadline = time.monotonic() + 60
+        while not platform.asked:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        platform.bad_metrics = set()
+        client.close()
+        assert len(platform.events) == 1
+
     def test_a_time_without_its_zone_is_refused(self, client: Rewardloop) -> None:
         with pytest.raises(ValueError, match="time zone"):
             client.feedback("shop", "d-1", 1, occurred_at=datetime(2026, 11, 23))  # noqa: DTZ001 - that is the point
@@ -237,6 +258,21 @@ class TestAway:
         assert len(platform.asked) == 3
         clock.now += 1.0
         assert not client.decide("shop", {}, actions=["a"]).is_local
+
+    def test_a_full_outbox_does_not_stop_the_product(self, platform: FakePlatform, options: Make) -> None:
+        platform.away = True
+        with Rewardloop("http://platform", "key", options(outbox_limit=1), platform.transport) as client:
+            assert [client.decide("shop", {}, baseline="b").action_id for _ in range(3)] == ["b"] * 3
+
+    def test_what_answers_in_the_platforms_place_is_not_believed(
+        self, client: Rewardloop, platform: FakePlatform
+    ) -> None:
+        platform.instead = [
+            httpx.Response(200, text="<html>Sign in to the hotel's network"),
+            httpx.Response(200, json={}),
+        ]
+        for _ in range(2):
+            assert client.decide("shop", {}, baseline="b").is_local
 
     def test_where_the_platform_had_decided_alike_the_feedback_counts(
         self, client: Rewardloop, platform: FakePlatform, refused: list[ProblemError]

@@ -69,6 +69,12 @@ def test_what_is_no_value_is_told() -> None:
         value_of(object())
 
 
+@pytest.mark.parametrize("value", [np.array([1.0, np.nan]), [float("inf")], {"age": float("inf")}])
+def test_what_json_cannot_hold_is_told(value: object) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        value_of(value)
+
+
 def test_actions_are_ids_or_have_features() -> None:
     found = actions_of(["a", {"id": "b", "features": {"price": np.float32(0.5), "old": None}}])
     assert found == [{"id": "a"}, {"id": "b", "features": {"price": 0.5}}]
