@@ -265,14 +265,13 @@ class TestAway:
             assert [client.decide("shop", {}, baseline="b").action_id for _ in range(3)] == ["b"] * 3
 
     def test_what_answers_in_the_platforms_place_is_not_believed(
-        self, client: Rewardloop, platform: FakePlatform
+        self, client: Rewardloop, platform: FakePlatform, clock: ManualClock
     ) -> None:
-        platform.instead = [
-            httpx.Response(200, text="<html>Sign in to the hotel's network"),
-            httpx.Response(200, json={}),
-        ]
+        platform.instead = [httpx.Response(200, text="<html>Sign in"), httpx.Response(200, json={})]
         for _ in range(2):
             assert client.decide("shop", {}, baseline="b").is_local
+            clock.now += 1.0
+        assert not client.decide("shop", {}, baseline="b").is_local
 
     def test_where_the_platform_had_decided_alike_the_feedback_counts(
         self, client: Rewardloop, platform: FakePlatform, refused: list[ProblemError]
