@@ -11,7 +11,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 TORCH ?= -r requirements/torch.lock --require-hashes --no-deps
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install-dev up demo-captions demo test test-full check format proto lock browser up-production services services-install services-stop images bench-episodes bench-encoders bench-fine-tune bench bench-learning clean
+.PHONY: help install install-dev up demo-captions demo test test-full check format proto lock browser up-production services services-install services-stop faults faults-short images bench-episodes bench-encoders bench-fine-tune bench bench-learning clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -68,6 +68,12 @@ services-install: install ## Install what `make services` starts (Debian's packa
 
 services-stop: install ## End the servers of `make services`, and no others
 	@$(BIN)/python -m deploy.local stop
+
+faults: install-dev services-install ## Break the platform under load, 200,000 events, and write docs/reliability.md (ARGS="--only NAME" does less)
+	$(BIN)/python -m tests.faults --to docs/reliability.md $(ARGS)
+
+faults-short: install-dev services-install ## One fault of each kind, in under six minutes
+	$(BIN)/python -m tests.faults --short $(ARGS)
 
 images: ## Build the images rewardloop:slim and rewardloop:torch by docker or buildah (BASE_IMAGE=debootstrap: from Debian's packages)
 	@deploy/images/build.sh

@@ -31,7 +31,7 @@ class Scenario:
     dead_letters: int = 0
     # Seconds; None where a stall is the fault.
     longest_stall: float | None = None
-    # How often a loop is changed or trained by the fault.
+    # Skipped where the spool's disk could not be mounted.
     needs_own_disk: bool = False
     alterations: Mapping[str, Alteration] = field(default_factory=dict)
     # What must break, where a guarantee is switched off: the suite can fail.
@@ -39,7 +39,31 @@ class Scenario:
 
 
 MODEL_SERVICES: Final = ("encoding", "fusion", "policy")
-GATEWAY_DIES: Final = {"answers": False, "p99": None, "heals": True, "recovers_in": 20.0}
+
+
+def gateway_dies(
+    name: str,
+    title: str,
+    inject: Inject,
+    *,
+    short: bool = False,
+    alterations: Mapping[str, Alteration] | None = None,
+    breaks: frozenset[str] = frozenset(),
+) -> Scenario:
+    """Nobody answers until the supervisor has started it again: the product knows it, and tries again."""
+    return Scenario(
+        name,
+        title,
+        inject,
+        short=short,
+        answers=False,
+        heals=True,
+        p99=None,
+        recovers_in=20.0,
+        alterations=alterations or {},
+        breaks=breaks,
+    )
+
 
 SCENARIOS: Final[tuple[Scenario, ...]] = (
     Scenario("none", "none: duplicates, late feedback, feedback before its decision", injecting.nothing),
@@ -78,9 +102,9 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     Scenario("worker-killed", "kill -9 Celery worker in a fine-tune", injecting.worker_killed),
     Scenario("worker-frozen", "SIGSTOP Celery worker", injecting.frozen("worker")),
     Scenario("alone", "everything but the gateway hangs", injecting.everything_but_the_gateway),
-    Scenario("gateway-killed", "kill -9 gateway", injecting.killed("gateway"), short=True, **GATEWAY_DIES),
+    gateway_dies("gateway-killed", "kill -9 gateway", injecting.killed("gateway"), short=True),
     Scenario("gateway-frozen", "SIGSTOP gateway", injecting.frozen("gateway"), answers=False, p99=None),
-    Scenario("random-kills", "kill -9 joiner, worker, gateway at random", injecting.killed_at_random, **GATEWAY_DIES),
+    gateway_dies("random-kills", "kill -9 joiner, worker, gateway at random", injecting.killed_at_random),
     Scenario(
         "clock",
         "the clock steps: an hour back, an hour and a day forward",
@@ -98,11 +122,10 @@ PROOFS: Final[tuple[Scenario, ...]] = (
         alterations={"feedback": "no-deduplication"},
         breaks=frozenset({"I1"}),
     ),
-    Scenario(
+    gateway_dies(
         "proof-durability",
         "acknowledged before it is written: kill -9 gateway",
         injecting.killed("gateway"),
-        **GATEWAY_DIES,
         alterations={"gateway": "early-acknowledgement"},
         breaks=frozenset({"I1", "I2"}),
     ),
