@@ -59,6 +59,10 @@ class Joiner:
         self._poll = settings.joiner_poll_seconds
         self._grace = round(settings.joiner_grace_seconds * 1e6)
         self._wall = wall
+        self._monotonic = monotonic
+        self._spool = round(settings.joiner_spool_seconds * 1e6)
+        # By the monotonic clock: until then feedback that came in time may stand in a gateway's spool.
+        self._spooled_until = 0
         self._time = WindowTime(wall, monotonic)
         self._relay = Relay(engine, log, wall, monotonic)
         self._restater = Restater(engine, monotonic)
@@ -91,6 +95,8 @@ class Joiner:
                 failures += 1
                 logger.warning("join_failed", error=type(error).__name__, reason=str(error), retry_in_seconds=pause)
                 self._knows_the_tables = False
+                if isinstance(error, EventLogError):
+                    self._spooled_until = self._monotonic() + self._spool
             except FencedError as error:
                 if not self._share.yields:
                     raise
@@ -122,13 +128,14 @@ class Joiner:
 
     def _join_what_is_there(self, observed_at: int, ends: Ends) -> bool:
         due_until = observed_at - self._grace
-        is_due = self._next_end is not None and self._next_end < due_until
+        may_close = self._monotonic() >= self._spooled_until
+        is_due = may_close and self._next_end is not None and self._next_end < due_until
         if not self._is_behind(ends) and not is_due:
             self._relay.publish()
             return False
         moved, intakes = self._read(ends)
         # Feedback that came in time may still stand in the log: no window closes before all of it was read.
-        has_caught_up = all(claim.offset >= ends[claim.topic][claim.partition] for claim in moved)
+        has_caught_up = may_close and all(claim.offset >= ends[claim.topic][claim.partition] for claim in moved)
         with write_session(self._engine) as session:
             move_offsets(session, moved)
             join = self._join(session, intakes, due_until if has_caught_up else None)

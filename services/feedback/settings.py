@@ -21,6 +21,13 @@ class FeedbackSettings(PlatformSettings):
         description="With Kafka, where joiners share the partitions: after so long without a sign of life the others "
         "take a joiner's over; lower recovers sooner from a crash, higher bears longer pauses.",
     )
+    joiner_spool_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        le=3600,
+        description="How long after the log was away no window ends by time: gateways drain their spools meanwhile, and "
+        "what they took in time counts. Higher bears longer drains, lower joins sooner.",
+    )
     joiner_grace_seconds: float = Field(
         default=1.0,
         ge=0,

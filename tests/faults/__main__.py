@@ -4,6 +4,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,7 @@ def main(
     rate: Annotated[float, typer.Option(help="Decisions a second; about as much feedback follows.")] = 100.0,
     seconds: Annotated[float, typer.Option(help="Of load in each scenario: 40 make 200,000 events.")] = 40.0,
     to: Annotated[Path | None, typer.Option(help="Writes the table there.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Of all state and logs, kept; else a temporary one.")] = None,
 ) -> None:
     """Breaks the platform under load and holds what is stored against what was acknowledged."""
     started = time.monotonic()
@@ -34,13 +36,19 @@ def main(
     def say(text: str) -> None:
         console.print(f"[{time.monotonic() - started:5.0f} s] {text}", markup=False)
 
-    results = _results(_chosen(short, only or []), rate, seconds, say)
+    with ExitStack() as removing:
+        state = folder or Path(removing.enter_context(_temporary()))
+        results = _results(_chosen(short, only or []), rate, seconds, state, say)
     command = " ".join(["python -m tests.faults", *sys.argv[1:]])
     text = markdown(results, command)
     console.print(text, markup=False)
     if to is not None:
         to.write_text(text)
     raise typer.Exit(0 if all(result.passed for result in results) else 1)
+
+
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="rewardloop-faults-", ignore_cleanup_errors=True)
 
 
 def _chosen(short: bool, only: list[str]) -> list[Scenario]:
@@ -53,18 +61,25 @@ def _chosen(short: bool, only: list[str]) -> list[Scenario]:
     return [scenario for scenario in known.values() if scenario.short or not short]
 
 
-def _results(scenarios: list[Scenario], rate: float, seconds: float, say: Callable[[str], None]) -> list[Result]:
+def _results(
+    scenarios: list[Scenario], rate: float, seconds: float, folder: Path, say: Callable[[str], None]
+) -> list[Result]:
     results = []
-    with tempfile.TemporaryDirectory(prefix="rewardloop-faults-", ignore_cleanup_errors=True) as folder:
-        say("Kafka, PostgreSQL, Redis and the platform start")
-        with Bench(Path(folder)).running() as bench:
-            say("they are ready")
-            for scenario in scenarios:
-                result = run(bench, scenario, rate, seconds, Path(folder), say)
-                results.append(result)
-                say(f"{scenario.name}: {result.acknowledged} acknowledged; {verdict(result)}")
-                for violation in result.violations:
-                    say(f"    {violation.invariant}: {violation.text}")
+    say("Kafka, PostgreSQL, Redis and the platform start")
+    with Bench(folder).running() as bench:
+        say("they are ready")
+        for scenario in scenarios:
+            if scenario.needs_own_disk and not bench.spool.is_mount():
+                say(f"{scenario.name}: left out, since this machine lets nobody mount a disk")
+                continue
+            try:
+                result = run(bench, scenario, rate, seconds, folder, say)
+            except TimeoutError as error:
+                result = Result.stuck(scenario, str(error))
+            results.append(result)
+            say(f"{scenario.name}: {result.acknowledged} acknowledged; {verdict(result)}")
+            for violation in result.violations:
+                say(f"    {violation.invariant}: {violation.text}")
     return results
 
 

@@ -56,6 +56,7 @@ class Bench:
     """Everything that a scenario can break, and the way past it to what is stored."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.home = folder / "state"
         self.spool = folder / "spool"
         self._clock_step = folder / "clock-step"

@@ -2,14 +2,16 @@
 
 import os
 import random
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+import psutil
 from kafka import KafkaProducer
 
 from deploy.local.server import LocalServer
@@ -27,6 +29,8 @@ SLOW_SECONDS: Final = 0.2
 KILLS: Final = 20
 HOUR: Final = 3600
 MEGABYTE: Final = 2**20
+# Bytes: room for nothing.
+LEAST_FILE: Final = 1
 
 
 def nothing(_: Bench, __: str, seconds: float) -> None:
@@ -89,6 +93,28 @@ def server_frozen(name: str) -> Inject:
             time.sleep(seconds)
 
     return inject
+
+
+def no_room_for(name: str) -> Inject:
+    """A server that can make no file any longer, as on a full disk; it may well end by that, and starts at the end."""
+
+    def inject(bench: Bench, _: str, seconds: float) -> None:
+        server = _server(bench, name)
+        leader = server.process()
+        assert leader is not None
+        with _unable_to_write(leader):
+            time.sleep(seconds)
+        server.start()
+
+    return inject
+
+
+def no_room_for_artifacts(bench: Bench, loop_id: str, seconds: float) -> None:
+    """A fine-tune whose version cannot be written; then one that can."""
+    with _unable_to_write(bench.victim("worker")):
+        bench.ask_for_training(loop_id)
+        time.sleep(seconds)
+    bench.ask_for_training(loop_id)
 
 
 def acknowledgements_lost(bench: Bench, _: str, seconds: float) -> None:
@@ -243,6 +269,24 @@ def _suspended(bench: Bench, name: str) -> Iterator[None]:
         yield
     finally:
         server.resume()
+
+
+@contextmanager
+def _unable_to_write(leader: psutil.Process) -> Iterator[None]:
+    """EFBIG from every write that would make a file larger than this, in the process and all below it."""
+    _limit_files(leader, LEAST_FILE)
+    try:
+        yield
+    finally:
+        _limit_files(leader, resource.RLIM_INFINITY)
+
+
+def _limit_files(leader: psutil.Process, size: int) -> None:
+    with suppress(psutil.NoSuchProcess):
+        # It comes first: those that it starts meanwhile have its limit.
+        for process in (leader, *leader.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.rlimit(psutil.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 def _poisons() -> Iterator[tuple[bytes, Sequence[tuple[str, bytes]]]]:

@@ -1,14 +1,18 @@
 """The product: decisions and feedback by a schedule, whatever the platform does. A process of its own.
 
-python -m tests.faults.load <plan as JSON>; the ledger grows line by line in the plan's file.
+python -m tests.faults.load <plan as JSON>; the ledger grows line by line in the plan's file. SIGTERM ends the schedule;
+what follows from the decisions that were made, late feedback too, is still sent.
 """
 
 import asyncio
 import random
+import signal
 import sys
 import time
+from io import FileIO
+from itertools import count
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import aiohttp
 import msgspec
@@ -41,7 +45,6 @@ class Plan(msgspec.Struct):
     keys: dict[str, str]
     ledger: str
     rate: float
-    seconds: float
     window: float
     timeout: float
     seed: int
@@ -50,20 +53,22 @@ class Plan(msgspec.Struct):
 class Load:
     """One run of a plan: each event is a task that sleeps until its time."""
 
-    def __init__(self, plan: Plan, session: aiohttp.ClientSession, ledger: BinaryIO) -> None:
+    def __init__(self, plan: Plan, session: aiohttp.ClientSession, ledger: FileIO) -> None:
         self._plan = plan
         self._session = session
         self._ledger = ledger
         self._random = random.Random(plan.seed)
         self._numbers = dict.fromkeys(plan.keys, 0)
 
-    async def run(self) -> None:
+    async def run(self, stop: asyncio.Event) -> None:
         start = time.monotonic() + 0.1
         # Not as many tasks as there are events: one that spawns each at its time.
         async with asyncio.TaskGroup() as tasks:
-            for number in range(round(self._plan.rate * self._plan.seconds)):
+            for number in count():
                 at = start + number / self._plan.rate
                 await _sleep_until(at)
+                if stop.is_set():
+                    return
                 first, *others = self._plan.keys
                 tenant = others[0] if others and self._random.random() < OTHER_TENANT else first
                 tasks.create_task(self._visit(tenant, at))
@@ -183,16 +188,18 @@ async def _sleep_until(at: float) -> None:
         await asyncio.sleep(left)
 
 
-async def _run(plan: Plan, ledger: BinaryIO) -> None:
+async def _run(plan: Plan, ledger: FileIO) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     timeout = aiohttp.ClientTimeout(total=plan.timeout)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-        await Load(plan, session, ledger).run()
+        await Load(plan, session, ledger).run(stop)
 
 
 def main() -> None:
     plan = msgspec.json.decode(sys.argv[1], type=Plan)
-    with Path(plan.ledger).open("ab") as ledger:
+    with Path(plan.ledger).open("ab", buffering=0) as ledger:
         uvloop.run(_run(plan, ledger))
 
 

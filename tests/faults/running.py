@@ -1,9 +1,11 @@
 """One scenario: load, fault, recovery, and what the checker found."""
 
+import math
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,8 +22,12 @@ from tests.faults.scenarios import Scenario
 from tests.faults.stored import Stored, read_dead_letters, read_open_windows, read_owners, read_stored
 from tests.faults.watching import Watcher
 
-# Of a scenario's seconds, how many lie before the fault and how many it lasts; the rest is recovery.
-BEFORE, FAULT = 0.2, 0.4
+# Of a scenario's seconds, how many lie before the fault and how many it lasts at least; the rest is recovery.
+BEFORE: Final = 0.2
+FAULT: Final = 0.4
+# The load goes on until so many decides in a row were made by a version, or for so long.
+IN_A_ROW: Final = 10
+RECOVERY_SECONDS: Final = 90.0
 # A product gives up on an answer after so long.
 TIMEOUT_SECONDS: Final = 5.0
 DRAIN_SECONDS: Final = 60.0
@@ -62,6 +68,12 @@ class Result:
     # What does not meet its bound, which says nothing about what is stored.
     misses: Sequence[str]
 
+    @classmethod
+    def stuck(cls, scenario: Scenario, reason: str) -> "Result":
+        """Nothing was measured: the platform did not come as far as that."""
+        nan = math.nan
+        return cls(scenario, 0, 0, 0, *(nan,) * 8, [Violation("stuck", reason)], [])
+
     @property
     def passed(self) -> bool:
         broken = {violation.invariant for violation in self.violations}
@@ -81,7 +93,7 @@ def run(
     dead = read_dead_letters(bench.engine)
     path = folder / f"{scenario.name}.jsonl"
     with Watcher(bench) as watcher:
-        moments = _under_load(bench, scenario, _plan(bench, loop_id, path, rate, seconds), say)
+        moments = _under_load(bench, scenario, _plan(bench, loop_id, path, rate), seconds, say)
         drained = _drain(bench, loop_id, moments.ended)
         grown = _growth(moments.memory, bench.memory())
     ledger = Ledger.read(path)
@@ -92,37 +104,43 @@ def run(
         *_stalls(scenario, watcher, moments),
         *_dead_letters(scenario, read_dead_letters(bench.engine) - dead),
         *_answers(scenario, ledger, moments),
+        *_beside_the_fault(path, ledger, moments),
     ]
     if drained > DRAIN_SECONDS:
         violations.append(Violation("I14", f"not everything is joined {drained:.0f} s after the load"))
     return _result(scenario, ledger, moments, watcher, drained, grown, violations)
 
 
-def _plan(bench: Bench, loop_id: str, path: Path, rate: float, seconds: float) -> Plan:
+def _plan(bench: Bench, loop_id: str, path: Path, rate: float) -> Plan:
     return Plan(
         url=bench.platform.url,
         loop_id=loop_id,
         keys=bench.keys,
         ledger=str(path),
         rate=rate,
-        seconds=seconds,
         window=WINDOW,
         timeout=TIMEOUT_SECONDS,
         seed=1,
     )
 
 
-def _under_load(bench: Bench, scenario: Scenario, plan: Plan, say: Callable[[str], None]) -> Moments:
+def _under_load(bench: Bench, scenario: Scenario, plan: Plan, seconds: float, say: Callable[[str], None]) -> Moments:
     command = [sys.executable, "-m", "tests.faults.load", msgspec.json.encode(plan).decode()]
     load = subprocess.Popen(command)
     try:
+        # It takes its time to start, which is not the baseline's.
+        bench.until(lambda: _is_on_a_version(Path(plan.ledger), 1), "the load has begun")
         started = time.monotonic()
-        time.sleep(BEFORE * plan.seconds)
+        time.sleep(BEFORE * seconds)
         memory, fault = bench.memory(), time.monotonic()
         say(f"{scenario.name}: {scenario.title}")
-        scenario.inject(bench, plan.loop_id, FAULT * plan.seconds)
+        scenario.inject(bench, plan.loop_id, FAULT * seconds)
         lifted = time.monotonic()
         say(f"{scenario.name}: over after {lifted - fault:.1f} s")
+        time.sleep((1 - BEFORE - FAULT) * seconds)
+        with suppress(TimeoutError):
+            bench.until(lambda: _is_on_a_version(Path(plan.ledger), IN_A_ROW), "versions decide", RECOVERY_SECONDS)
+        load.terminate()
         load.wait()
     finally:
         load.kill()
@@ -130,6 +148,11 @@ def _under_load(bench: Bench, scenario: Scenario, plan: Plan, say: Callable[[str
     if load.returncode:
         raise RuntimeError(f"the load generator ended with {load.returncode}")
     return Moments(started, fault, lifted, time.monotonic(), memory)
+
+
+def _is_on_a_version(ledger: Path, in_a_row: int) -> bool:
+    last = Ledger.read(ledger).decisions[-in_a_row:] if ledger.exists() else []
+    return len(last) == in_a_row and all(one.outcome == "ok" and one.model_version is not None for one in last)
 
 
 def _drain(bench: Bench, loop_id: str, since: float) -> float:
@@ -196,6 +219,21 @@ def _answers(scenario: Scenario, ledger: Ledger, moments: Moments) -> list[Viola
         ]
         if served:
             found.append(Violation("I6", f"{len(served)} decisions by a corrupt version"))
+    return found
+
+
+def _beside_the_fault(path: Path, ledger: Ledger, moments: Moments) -> list[Violation]:
+    """Without a fault all is well: a run that only shows failures shows nothing."""
+    fallen = [
+        one.number
+        for one in ledger.decisions
+        if one.scheduled_at >= moments.started
+        and one.answered_at < moments.fault
+        and (one.outcome != "ok" or one.model_version is None)
+    ]
+    found = [Violation("I5", f"{len(fallen)} decides failed or fell back before the fault")] if fallen else []
+    if not _is_on_a_version(path, IN_A_ROW):
+        found.append(Violation("I5", "no version decides again at the end"))
     return found
 
 

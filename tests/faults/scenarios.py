@@ -88,6 +88,9 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     Scenario("redis-killed", "kill -9 Redis", injecting.server_killed("redis"), short=True),
     Scenario("redis-frozen", "SIGSTOP Redis", injecting.server_frozen("redis")),
     Scenario("spool-full", "Kafka hangs and the spool's disk is full", injecting.spool_full, needs_own_disk=True),
+    Scenario("kafka-full", "no room for Kafka", injecting.no_room_for("kafka")),
+    Scenario("postgresql-full", "no room for PostgreSQL", injecting.no_room_for("postgresql")),
+    Scenario("artifacts-full", "no room for a fine-tune's version", injecting.no_room_for_artifacts),
     Scenario("poison", "1,000 poison records", injecting.poison, dead_letters=injecting.POISON, longest_stall=5.0),
     Scenario(
         "corrupt-bit",
