@@ -58,7 +58,7 @@ browser: ## Install the Chromium that the dashboard's tests drive (Debian's pack
 	@command -v chromium google-chrome chrome >/dev/null || { apt-get update -qq && apt-get install -yqq --no-install-recommends chromium; } >/dev/null
 
 up-production: $(VENV)/installed-production services ## Run the platform on the servers of `make services`
-	@set -a && . var/services/services.env && $(BIN)/rewardloop init && exec $(BIN)/rewardloop up
+	@set -a && . var/services/services.env && REWARDLOOP_SEPARATE_MODEL_SERVICES=true && $(BIN)/rewardloop init && exec $(BIN)/rewardloop up
 
 services: install ## Run Kafka, PostgreSQL and Redis as processes of this machine, state and addresses in ./var/services
 	@$(BIN)/python -m deploy.local start

@@ -252,7 +252,7 @@ def _result(
     p99 = percentile(during, 0.99) * 1e3
     healed_from = moments.fault if scenario.heals else moments.lifted
     recovered = max(0.0, (_last_fallback(decides, moments.fault) or 0.0) - healed_from)
-    spool = max(0.0, (watcher.drained_at(moments.fault) or 0.0) - moments.lifted)
+    spool = watcher.drained_in(moments.lifted)
     misses = []
     if scenario.p99 is not None and p99 > scenario.p99:
         misses.append(f"p99 {p99:.0f} ms, at most {scenario.p99:.0f}")

@@ -1,5 +1,6 @@
 """What is looked at all through a scenario: offsets, and what waits in the spool."""
 
+import math
 import threading
 import time
 from contextlib import suppress
@@ -37,9 +38,9 @@ class Watcher:
         self._stop.set()
         self._thread.join()
 
-    def drained_at(self, since: float) -> float | None:
-        """When the spool was last seen to hold anything after a moment; None where it never did."""
-        return max((at for at, events in self.spooled.items() if at >= since and events), default=None)
+    def drained_in(self, since: float) -> float:
+        """Seconds from a moment until the spool was first seen empty."""
+        return min((at for at, events in self.spooled.items() if at >= since and not events), default=math.inf) - since
 
     def longest_stall(self, since: float, until: float) -> float:
         """Seconds between two moves of the joiner's offsets."""
