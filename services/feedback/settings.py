@@ -25,8 +25,8 @@ class FeedbackSettings(PlatformSettings):
         default=30.0,
         ge=0,
         le=3600,
-        description="How long after the log was away no window ends by time: gateways drain their spools meanwhile, and "
-        "what they took in time counts. Higher bears longer drains, lower joins sooner.",
+        description="How long after the log was away no window ends by time: gateways drain their spools meanwhile, "
+        "and what they took in time counts. Higher bears longer drains, lower joins sooner.",
     )
     joiner_grace_seconds: float = Field(
         default=1.0,

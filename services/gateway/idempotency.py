@@ -23,6 +23,8 @@ log: Final = structlog.get_logger(__name__)
 
 # What an entry takes besides the answer itself, about.
 ENTRY_BYTES: Final = 1024
+# Of the time for a look-up, what one gets after another that came to nothing.
+IMPATIENCE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +86,21 @@ class DecidedBefore:
         self._engine = engine
         self._thread = thread
         self._timeout = timeout
+        # Whether it did when last asked: only then a decision waits for it as long as it may.
+        self._answers = True
         self._gatherer = Gatherer[None, DecisionKey, Decision | None](self._read)
 
     async def get(self, key: DecisionKey) -> Decision | None:
         """None where there is none, and where the database does not say: deciding needs no database."""
         try:
-            async with asyncio.timeout(self._timeout):
-                return await self._gatherer.submit(None, key)
+            async with asyncio.timeout(self._timeout if self._answers else self._timeout * IMPATIENCE):
+                found = await self._gatherer.submit(None, key)
         except (TimeoutError, SQLAlchemyError) as error:
+            self._answers = False
             log.warning("cannot tell whether an id was decided before", error=type(error).__name__)
             return None
+        self._answers = True
+        return found
 
     async def _read(self, _: None, keys: Sequence[DecisionKey]) -> list[Decision | None]:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._read_in_thread, keys)

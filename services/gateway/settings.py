@@ -40,7 +40,10 @@ class GatewaySettings(PlatformSettings):
         "the trainer. Else the run that makes the loop's first version tells it.",
     )
     lookup_timeout: float = Field(
-        default=0.5, gt=0, description="For the database to say whether an id was decided before; later, it is new."
+        default=0.5,
+        gt=0,
+        description="For the database to say whether an id was decided before; later, it is new. While it does not "
+        "answer, a tenth of it.",
     )
     recent_answers_bytes: int = Field(
         default=64 * 1024 * 1024, ge=0, description="Memory for answers that a repeated decision gets again."

@@ -74,7 +74,7 @@ def _results(
                 continue
             try:
                 result = run(bench, scenario, rate, seconds, folder, say)
-            except TimeoutError as error:
+            except (TimeoutError, AssertionError) as error:
                 result = Result.stuck(scenario, str(error))
             results.append(result)
             say(f"{scenario.name}: {result.acknowledged} acknowledged; {verdict(result)}")

@@ -34,7 +34,7 @@ from tests.faults.proxy import KafkaProxy, Proxy
 TENANT, OTHER_TENANT = "default", "other"
 OTHER_KEY: Final = "other-" + "o" * 40
 DRAW_SECRET: Final = "faults-" + "d" * 40
-PATIENCE: Final = 120.0
+PATIENCE: Final = 240.0
 SPOOL_MB: Final = 24
 # Of a reward: long enough for feedback that follows at once, short enough to wait for.
 WINDOW: Final = 8.0
@@ -93,7 +93,7 @@ class Bench:
                 add_key(session, OTHER_TENANT, "manage", key_digest(OTHER_KEY), wall())
             ending.callback(self.engine.dispose)
             ending.callback(lambda: self.platform.stop())
-            self.platform.start()
+            self.platform.start(PATIENCE)
             yield self
 
     @property
@@ -118,9 +118,10 @@ class Bench:
     def restart(self, alterations: Mapping[str, str]) -> None:
         """The platform anew, on the same state, with services altered."""
         self.platform.stop()
+        self.step_clock(0)
         self.alterations = alterations
         self.platform = self._platform()
-        self.platform.start()
+        self.platform.start(PATIENCE)
 
     def step_clock(self, seconds: float) -> None:
         """What the wall clock of altered services is off by from now on."""

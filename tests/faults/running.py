@@ -99,7 +99,13 @@ def run(
     ledger = Ledger.read(path)
     stored = {tenant: read_stored(bench.engine, tenant, loop_id) for tenant in bench.keys}
     violations = [
-        *(one for tenant in bench.keys for one in checking.check_tenant(ledger.of(tenant), stored[tenant], WINDOW)),
+        *(
+            violation
+            for tenant in bench.keys
+            for violation in checking.check_tenant(
+                ledger.of(tenant), stored[tenant], WINDOW, clock_steps=scenario.steps_clock
+            )
+        ),
         *_platform(bench, watcher, loop_id, stored),
         *_stalls(scenario, watcher, moments),
         *_dead_letters(scenario, read_dead_letters(bench.engine) - dead),

@@ -37,6 +37,10 @@ class Scenario:
     # What must break, where a guarantee is switched off: the suite can fail.
     breaks: frozenset[str] = frozenset()
 
+    @property
+    def steps_clock(self) -> bool:
+        return "stepped-clock" in self.alterations.values()
+
 
 MODEL_SERVICES: Final = ("encoding", "fusion", "policy")
 

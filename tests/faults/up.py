@@ -1,4 +1,4 @@
-"""`rewardloop up` with some of its services altered: python -m tests.faults.up gateway=stepped-clock …"""
+"""`rewardloop up`, altered and without the dashboard: python -m tests.faults.up gateway=stepped-clock …"""
 
 import sys
 from dataclasses import replace
@@ -14,6 +14,7 @@ def altered(programs: list[Program], alterations: dict[str, str]) -> list[Progra
         if program.name in alterations
         else program
         for program in programs
+        if program.name != "dashboard"
     ]
 
 
