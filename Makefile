@@ -70,7 +70,7 @@ services-stop: install ## End the servers of `make services`, and no others
 	@$(BIN)/python -m deploy.local stop
 
 faults: install-dev services-install ## Break the platform under load, 200,000 events, and write docs/reliability.md (ARGS="--only NAME" does less)
-	$(BIN)/python -m tests.faults --to docs/reliability.md $(ARGS)
+	$(BIN)/python -m tests.faults --bounds --to docs/reliability.md $(ARGS)
 
 faults-short: install-dev services-install ## One fault of each kind, in under six minutes
 	$(BIN)/python -m tests.faults --short $(ARGS)

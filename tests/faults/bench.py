@@ -138,11 +138,15 @@ class Bench:
             "close_on_first_feedback": True,
             "learning": {"interval": "P1D", "min_experiences": 1_000_000, "max_steps": 20},
         }
-        for tenant in self.keys:
+
+        def make(tenant: str) -> None:
             with self.client(tenant) as http:
                 http.put(f"/v1/loops/{loop_id}", json=body, timeout=PATIENCE).raise_for_status()
-                self.asked.setdefault(loop_id, Counter())[tenant] += 1
                 self.until(lambda: self._decides(http, loop_id), f"loop {loop_id} decides by a version")
+
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(make, self.keys))
+        self.asked[loop_id] = Counter(dict.fromkeys(self.keys, 1))
 
     def ask_for_training(self, loop_id: str) -> None:
         """Requests a fine-tune of the first tenant's loop."""
@@ -170,6 +174,11 @@ class Bench:
         process = self.process(service)
         assert process is not None
         return process
+
+    def answers(self, service: str) -> bool:
+        """Whether a model service does, as the gateway sees it."""
+        with self.client() as http:
+            return bool(http.get("/readyz").json()["services"][service])
 
     def memory(self) -> dict[str, float]:
         """Megabytes of each service, its own alone."""

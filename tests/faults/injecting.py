@@ -209,6 +209,9 @@ def corrupt(how: Callable[[Path], None]) -> Inject:
         try:
             how(path)
             bench.victim("policy").kill()
+            bench.until(lambda: not bench.answers("policy"), "the gateway misses policy")
+            # Only one that has started can refuse it.
+            bench.until(lambda: bench.answers("policy"), "policy runs again")
             time.sleep(seconds)
         finally:
             path.unlink()

@@ -33,10 +33,10 @@ def verdict(result: Result) -> str:
     """One word or two, and what is wrong if anything is."""
     if result.scenario.breaks:
         broken = sorted({violation.invariant for violation in result.violations})
-        return f"red, as it must be: {', '.join(broken)}" if result.passed else "NOT RED: the suite cannot fail"
+        return f"red, as it must be: {', '.join(broken)}" if result.holds else "NOT RED: the suite cannot fail"
     if result.violations:
         return "BROKEN: " + ", ".join(sorted({violation.invariant for violation in result.violations}))
-    return "holds" if result.passed else "holds; " + "; ".join(result.misses)
+    return "; ".join(["holds", *result.misses])
 
 
 def _heading(results: Sequence[Result], command: str) -> Iterator[str]:
