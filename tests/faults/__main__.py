@@ -13,7 +13,8 @@ from rich.console import Console
 
 from deploy.local.server import ServerError
 from tests.faults.bench import Bench
-from tests.faults.running import Result, run
+from tests.faults.results import Result
+from tests.faults.running import run
 from tests.faults.scenarios import PROOFS, SCENARIOS, Scenario
 from tests.faults.table import markdown, verdict
 

@@ -1,6 +1,5 @@
 """One scenario: load, fault, recovery, and what the checker found."""
 
-import math
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from tests.faults.bench import WINDOW, Bench
 from tests.faults.checking import Violation
 from tests.faults.ledger import AnyAttempt, DecisionAttempt, Ledger, latencies, lateness, percentile
 from tests.faults.load import FEATURE_VALUE, Plan
+from tests.faults.results import Result
 from tests.faults.scenarios import Scenario
 from tests.faults.stored import Stored, read_dead_letters, read_open_windows, read_owners, read_stored
 from tests.faults.watching import Watcher
@@ -46,39 +46,6 @@ class Moments:
     ended: float
     # Megabytes of each service just before the fault.
     memory: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A row of the table. Seconds, but for latencies in milliseconds and memory in megabytes."""
-
-    scenario: Scenario
-    acknowledged: int
-    unknown: int
-    unanswered: int
-    p50_before: float
-    p50: float
-    p99: float
-    fallbacks: float
-    generator_late: float
-    recovered: float
-    drained: float
-    memory: float
-    violations: Sequence[Violation]
-    # What does not meet its bound, which says nothing about what is stored.
-    misses: Sequence[str]
-
-    @classmethod
-    def stuck(cls, scenario: Scenario, reason: str) -> "Result":
-        """Nothing was measured: the platform did not come as far as that."""
-        nan = math.nan
-        return cls(scenario, 0, 0, 0, *(nan,) * 8, [Violation("stuck", reason)], [])
-
-    @property
-    def holds(self) -> bool:
-        """Every invariant, or with a guarantee switched off not the ones that rest on it."""
-        broken = {violation.invariant for violation in self.violations}
-        return bool(broken & self.scenario.breaks) if self.scenario.breaks else not broken
 
 
 def run(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.faults import injecting
+from tests.faults import corrupting, injecting
 from tests.faults.altered import Alteration
 from tests.faults.injecting import Inject
 
@@ -99,13 +99,13 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     Scenario(
         "corrupt-bit",
         "corrupt artifact: a bit flipped",
-        injecting.corrupt(injecting.bit_flipped),
+        corrupting.corrupt(corrupting.bit_flipped),
         short=True,
         serves_nothing=True,
     ),
-    Scenario("corrupt-cut", "corrupt artifact: cut", injecting.corrupt(injecting.cut), serves_nothing=True),
-    Scenario("corrupt-swap", "corrupt artifact: swapped", injecting.corrupt(injecting.swapped), serves_nothing=True),
-    Scenario("corrupt-link", "corrupt artifact: a link", injecting.corrupt(injecting.linked), serves_nothing=True),
+    Scenario("corrupt-cut", "corrupt artifact: cut", corrupting.corrupt(corrupting.cut), serves_nothing=True),
+    Scenario("corrupt-swap", "corrupt artifact: swapped", corrupting.corrupt(corrupting.swapped), serves_nothing=True),
+    Scenario("corrupt-link", "corrupt artifact: a link", corrupting.corrupt(corrupting.linked), serves_nothing=True),
     Scenario("worker-killed", "kill -9 Celery worker in a fine-tune", injecting.worker_killed),
     Scenario("worker-frozen", "SIGSTOP Celery worker", injecting.frozen("worker")),
     Scenario("alone", "everything but the gateway hangs", injecting.everything_but_the_gateway),
@@ -146,7 +146,7 @@ PROOFS: Final[tuple[Scenario, ...]] = (
     Scenario(
         "proof-hash",
         "without the hash check: a bit flipped",
-        injecting.corrupt(injecting.bit_flipped),
+        corrupting.corrupt(corrupting.bit_flipped),
         serves_nothing=True,
         alterations={"policy": "no-hash-check"},
         breaks=frozenset({"I6"}),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import psutil
 
-from tests.faults.running import Result
+from tests.faults.results import Result
 
 HEAD = (
     "fault",

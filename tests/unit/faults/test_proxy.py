@@ -62,12 +62,12 @@ def request(connection: socket.socket, api: int, correlation: int) -> bytes:
     """The answer; empty where the connection was cut."""
     frame = struct.pack(">hhi", api, 9, correlation) + b"x" * 1000
     whole = struct.pack(">i", len(frame)) + frame
-    # In two pieces, as a network may cut it.
-    connection.sendall(whole[:7])
-    connection.sendall(whole[7:])
     try:
+        # In two pieces, as a network may cut it.
+        connection.sendall(whole[:7])
+        connection.sendall(whole[7:])
         return connection.recv(24, socket.MSG_WAITALL)
-    except ConnectionResetError:
+    except ConnectionError:
         return b""
 
 
