@@ -164,10 +164,12 @@ def zombie_joiner(bench: Bench, _: str, seconds: float) -> None:
         bench.until(lambda: read_epochs(bench.engine) != before, "the second joiner shares the work")
         zombie = bench.victim("feedback")
         zombie.suspend()
-        taken = read_epochs(bench.engine)
-        bench.until(lambda: read_epochs(bench.engine) != taken, "the second joiner has taken over")
-        time.sleep(seconds)
-        zombie.resume()
+        try:
+            taken = read_epochs(bench.engine)
+            bench.until(lambda: read_epochs(bench.engine) != taken, "the second joiner has taken over")
+            time.sleep(seconds)
+        finally:
+            zombie.resume()
         time.sleep(seconds / 2)
     finally:
         second.terminate()
