@@ -66,8 +66,11 @@ class Proxy:
     async def _serve(self) -> None:
         async with await asyncio.start_server(self._pass, "127.0.0.1", self.port, limit=CHUNK):
             await self._stopped.wait()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        passing = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in passing:
             task.cancel()
+        # Each closes its connection before it ends.
+        await asyncio.gather(*passing, return_exceptions=True)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection; where the target is away, it ends at once."""

@@ -5,6 +5,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -21,15 +22,24 @@ class Server:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self.written = 0
-        threading.Thread(target=self._run, daemon=True).start()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listening.close()
 
     def _run(self) -> None:
-        while True:
-            connection, _ = self._listening.accept()
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+        # Until it is shut down.
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listening.accept()
+                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as requests:
+        # The proxy may cut it.
+        with suppress(OSError), connection, connection.makefile("rb") as requests:
             while head := requests.read(4):
                 request = requests.read(struct.unpack(">i", head)[0])
                 self.written += 1
@@ -37,8 +47,10 @@ class Server:
 
 
 @pytest.fixture
-def server() -> Server:
-    return Server()
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
 
 
 @pytest.fixture
