@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from services.trainer.augmentation import draw_shifts, drop_modalities, shift_images
+from services.trainer.augmentation import draw_shifts, drop_features, drop_modalities, shift_images
 from services.trainer.examples import Examples
 from services.trainer.networks import Networks, shrink_and_perturb
 from services.trainer.objectives import Minibatch, objective_of
@@ -115,6 +116,7 @@ def _finished(networks: Networks, champion: Networks, examples: Examples, losses
     if not all(bool(parameter.isfinite().all()) for parameter in frozen.parameters()):
         raise DivergedError("a weight is not finite")
     _settle_unseen(frozen, examples)
+    _settle_unseen_buckets(frozen, champion, examples)
     recent = losses[-LOSS_WINDOW:]
     distance = l2_sp_penalty(frozen.parameters(), champion.parameters(), 1.0).sqrt()
     adapter_norm = adapter_loss(torch.zeros(()), frozen.encoder.adapters.parameters(), 1.0).sqrt()
@@ -129,6 +131,20 @@ def _settle_unseen(networks: Networks, examples: Examples) -> None:
         for layer in filter(None, layers):
             layer.weight[~seen_K] = layer.weight[seen_K].mean(0)
             layer.bias[~seen_K] = layer.bias[seen_K].mean()
+
+
+def _settle_unseen_buckets(networks: Networks, champion: Networks, examples: Examples) -> None:
+    """What no example showed of an action, an identity above all, is what the champion knows of it: at first nothing.
+
+    It would else be random, and as loud as what was learned.
+    """
+    actions, before = networks.encoder.actions, champion.encoder.actions
+    if actions is None or before is None or networks.architecture.adapter_rank:
+        return
+    seen = torch.from_numpy(np.unique(collate_bags([one.action for one in examples.experiences]).buckets.numpy()))
+    weight, known = actions.buckets.weight, before.buckets.weight * champion.q_network.trained
+    with torch.no_grad():
+        weight.copy_(known.index_copy(0, seen, weight[seen]))
 
 
 def steps_for(count: int, most: int) -> int:
@@ -154,7 +170,9 @@ def _varied(
     rows = drop_modalities([one.features for one in taken], names, generator)
     shifts_BM2 = draw_shifts(len(rows), len(names), generator)
     batch = shift_images(collate(rows[mine], names), list(architecture.read.values()), shifts_BM2[mine])
-    return batch, collate_bags([one.action for one in taken[mine]]) if architecture.action_features else None
+    if not architecture.action_features:
+        return batch, None
+    return batch, collate_bags(drop_features([one.action for one in taken], generator)[mine])
 
 
 def _on_cpu(values: QValues) -> QValues:

@@ -24,6 +24,17 @@ class Bags:
         """These, on a device."""
         return type(self)(self.buckets.to(device), self.weights.to(device), self.offsets.to(device))
 
+    def split(self, first: int) -> tuple[Self, Self]:
+        """The first so many of every bag, and the rest; bags hold as many, and the rest may be empty."""
+        place = torch.arange(len(self.buckets), device=self.buckets.device)
+        bag = torch.bucketize(place, self.offsets, right=True) - 1
+        is_first = place - self.offsets[bag] < first
+        before = first * torch.arange(len(self.offsets), device=self.offsets.device)
+        return (
+            type(self)(self.buckets[is_first], self.weights[is_first], before),
+            type(self)(self.buckets[~is_first], self.weights[~is_first], self.offsets - before),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ModalityBatch:

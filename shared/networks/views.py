@@ -48,7 +48,7 @@ class View(nn.Module):
     def forward(self, inputs: Tensor | Bags) -> Tensor:
         """Of length five each; zeros where there is nothing to see."""
         projected_NV = pca_transform(self._raw(inputs), Pca(self.mean, self.components, self.explained_variance))
-        return LENGTH * functional.normalize(projected_NV, dim=1, eps=1e-6)
+        return with_length(projected_NV)
 
     def fit(self, inputs: Tensor | Bags) -> None:
         """Projects on the principal components of these rows from now on, unless they are too few to tell."""
@@ -97,7 +97,12 @@ def interactions(context_NC: Tensor, action_NV: Tensor, width: int) -> Tensor:
     place_V = (index_V * MULTIPLIER >> 20) % width
     sketched_NW = action_NV.new_zeros(len(action_NV), width).index_add(1, place_V, action_NV * _sign(index_V))
     product_NW: Tensor = torch.fft.irfft(torch.fft.rfft(with_one_NC, width) * torch.fft.rfft(sketched_NW), width)
-    return LENGTH * functional.normalize(product_NW, dim=1, eps=1e-6)
+    return with_length(product_NW)
+
+
+def with_length(rows_NX: Tensor) -> Tensor:
+    """Rows brought to the length of a view; zeros stay."""
+    return LENGTH * functional.normalize(rows_NX, dim=1, eps=1e-6)
 
 
 def sketch(inputs: Tensor | Bags) -> Tensor:
