@@ -18,12 +18,12 @@ from services.trainer.examples import Examples
 from services.trainer.networks import Networks, shrink_and_perturb
 from services.trainer.objectives import Minibatch, objective_of
 from services.trainer.process_group import ALONE, CPU, Rank
+from services.trainer.stopping import EarlyStopping, held_out
 from shared.functional.adaptation import adapter_loss
 from shared.functional.regularization import l2_sp_penalty
 from shared.functional.schedules import cosine_annealing
 from shared.loop_settings import LearningSettings
 from shared.networks.batches import Bags, Batch, collate, collate_bags
-from shared.networks.q_network import QValues
 from shared.registry.manifest import Architecture
 
 BATCH: Final = 64
@@ -83,6 +83,8 @@ def fine_tune(
     generator = Generator().manual_seed(seed)
     estimate, objective = rank.learner(networks), objective_of(learning, networks, champion)
     losses: list[float] = []
+    examples, others = held_out(examples, learning)
+    stopping = EarlyStopping(networks, others, objective, learning.patience)
     steps = steps_for(len(examples), learning.max_steps)
     for step, chosen in enumerate(_minibatches(len(examples), steps, generator)):
         rate = cosine_annealing(step, steps, learning.learning_rate, 0.0)
@@ -90,7 +92,8 @@ def fine_tune(
             group["lr"] = rate * group["share"]
         mine, share = rank.rows(len(chosen)), rank.share(len(chosen))
         values = estimate(*_varied(networks.architecture, examples, chosen, mine, generator))
-        total, error = objective(Minibatch(examples, chosen[mine], _on_cpu(values)))
+        # Objectives are a few small sums, with what does not come from the networks.
+        total, error = objective(Minibatch(examples, chosen[mine], values.on_cpu()))
         task_loss = (share * total).to(rank.device)
         adapted = adapter_loss(task_loss, networks.encoder.adapters.parameters(), learning.adapter_beta)
         loss = adapted + l2_sp_penalty(parameters, pretrained, learning.l2_sp)
@@ -99,6 +102,9 @@ def fine_tune(
         optimizer.step()
         losses.append(_finite(rank.mean(share * error)))
         report(step + 1, steps, losses[-1])
+        if stopping.is_over(step + 1, steps, rank):
+            break
+    stopping.restore()
     return _finished(networks.to(CPU), champion.to(CPU), examples, losses)
 
 
@@ -173,12 +179,6 @@ def _varied(
     if not architecture.action_features:
         return batch, None
     return batch, collate_bags(drop_features([one.action for one in taken], generator)[mine])
-
-
-def _on_cpu(values: QValues) -> QValues:
-    """Objectives are a few small sums, with what does not come from the networks."""
-    logits = None if values.policy_logits is None else values.policy_logits.cpu()
-    return QValues(values.features.cpu(), values.mean.cpu(), values.log_variance.cpu(), logits)
 
 
 def _minibatches(count: int, steps: int, generator: Generator) -> Iterator[Tensor]:

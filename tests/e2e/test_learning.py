@@ -158,6 +158,22 @@ def test_a_fine_tune_looks_at_rare_draws_as_often_as_its_limit_says(http: httpx.
     assert losses[1] > 3 * losses[0]
 
 
+def test_a_fine_tune_ends_once_it_learns_by_heart(http: httpx.Client) -> None:
+    """There is nothing to learn but a coin's throws, each with words of its own."""
+    generator = random.Random(0)
+    rows = [
+        {"decision_id": f"d{i}", "action_id": "left", "probability": 0.5, "reward": generator.randint(0, 1)}
+        | {"context": {"words": f"{generator.random()} {generator.random()}"}}
+        for i in range(450)
+    ]
+    steps = []
+    for loop_id, patience in (("impatient", 50), ("unending", None)):
+        put(http, loop_id, learning={"max_steps": 300, "patience": patience})
+        import_rows(http, loop_id, rows)
+        steps.append(fine_tuned(http, loop_id)["metrics"]["steps"])
+    assert steps[0] < steps[1] == 281
+
+
 def test_drift_starts_a_fine_tune_and_statistics_tell_of_it(http: httpx.Client) -> None:
     learning = {"on_drift": True, "max_steps": 100, "min_experiences": 1_000_000}
     put(http, "drifting", learning=learning)
