@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--train-every", type=int, default=250, help="decisions before each fine-tune; 0: never asks")
     parser.add_argument("--rate", type=float, default=0, help="decisions a second at most")
     parser.add_argument("--no-vw", action="store_true", help="the platform alone")
+    parser.add_argument("--loop", default="{}", help="settings beside the defaults, as JSON; give another --out too")
     parser.add_argument("--out", type=Path, default=PROJECT / "var" / "learning", help="the folder of results")
     parser.add_argument("--docs", type=Path, default=PROJECT / "docs", help="where the report goes")
     options = parser.parse_args()
@@ -62,6 +63,7 @@ def passes(options: argparse.Namespace) -> Iterator[Asked]:
                     n=options.n,
                     train_every=options.train_every,
                     rate=options.rate,
+                    loop=options.loop,
                 )
 
 

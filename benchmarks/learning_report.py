@@ -87,10 +87,11 @@ def _measured(results: Results) -> Iterator[str]:
     for machine in sorted({one.machine for one in all_results}):
         dates = sorted({one.measured_on.isoformat() for one in all_results if one.machine == machine})
         yield f"Measured on {machine}, {' and '.join(dates)}."
-    for kind in sorted({(one.asked.train_every, one.asked.rate) for one in results.streams}):
-        train_every, rate = kind
+    kinds = {(one.asked.train_every, one.asked.rate, one.asked.loop) for one in results.streams}
+    for train_every, rate, loop in sorted(kinds):
         asked = f"a fine-tune asked for every {train_every} decisions" if train_every else "no fine-tunes"
-        yield asked[0].upper() + asked[1:] + (f", {rate:g} decisions a second at most." if rate else ".")
+        told = "" if loop == "{}" else f" Beside the defaults: `{loop}`."
+        yield asked[0].upper() + asked[1:] + (f", {rate:g} decisions a second at most." if rate else ".") + told
 
 
 def _rewards(results: Results) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 The streams and their drivers are those of bench/streams.py in a folder beside the project, ../shared unless
 REWARDLOOP_SHARED names another: each row is a decision among ten classes, and only the chosen one's reward is
-revealed. `drift` is the digits stream whose classes change their names half-way. Settings are the platform's defaults;
-VW has those that are best for the stream.
+revealed. `drift` is the digits stream whose classes change their names half-way. Settings are the platform's defaults
+unless others are asked for; VW has those that are best for the stream.
 """
 
 import argparse
@@ -43,6 +43,8 @@ class Asked(BaseModel):
     n: int | None
     train_every: int
     rate: float
+    # JSON of settings beside the defaults.
+    loop: str = "{}"
 
 
 class StreamResult(Measured):
@@ -94,7 +96,7 @@ class Driver(NamedTuple):
             secret=asked.seed,
             same=False,
             permute=False,
-            loop="{}",
+            loop=asked.loop,
         )
         rows = self.rows_of(asked)
         if asked.contender == "vw":

@@ -10,7 +10,8 @@ from sqlalchemy import Engine
 from uuid_utils import uuid7
 
 from services.trainer.candidates import NothingToLearnError, fine_tuned_candidate, first_candidate
-from services.trainer.experiences import Replay
+from services.trainer.drifting import change_sequence
+from services.trainer.experiences import PreparedExperience, Replay
 from services.trainer.fine_tuning import DivergedError, FineTune, fine_tune
 from services.trainer.leasing import Lease
 from services.trainer.process_group import ProcessesError
@@ -93,10 +94,25 @@ class Trainer:
         if champion is None:
             # A fine-tune too makes it, where the run that should have done so has failed.
             return loop, first_candidate(loop, architecture)
-        experiences = self.replay.read(loop, self.settings.replay_experiences, lease.keep)
+        experiences = self._since_change(loop, self.replay.read(loop, self.settings.replay_experiences, lease.keep))
         return loop, fine_tuned_candidate(
             loop, architecture, champion, experiences, self.artifacts, self.replay, lease, self.fine_tune
         )
+
+    def _since_change(self, loop: Loop, experiences: list[PreparedExperience]) -> list[PreparedExperience]:
+        """What came after the newest change of the world: what was right before it would only contradict.
+
+        An apprentice expects no rewards, and Q-learning rewards that are not those of a decision.
+        """
+        learning, mode = loop.settings.learning, loop.settings.learning_mode
+        if not learning.since_drift or learning.bootstraps or mode != "online" or not experiences:
+            return experiences
+        with read_session(self.engine) as session:
+            change = change_sequence(session, loop, min(one.row.first_sequence for one in experiences))
+        if change is None:
+            return experiences
+        log.info("world_changed", loop_id=loop.loop_id, sequence=change)
+        return [one for one in experiences if one.row.first_sequence >= change]
 
     def _wait_for_joiner(self, run: TrainingRun, lease: Lease) -> None:
         """Until its offsets have passed what the run covers, so that all that was acknowledged is learned from."""

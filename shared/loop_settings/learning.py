@@ -78,6 +78,11 @@ class LearningSettings(Settings):
         description="Starts a fine-tune as soon as rewards are found to differ from what was expected more than they "
         "used to, without waiting for `interval` and `min_experiences`.",
     )
+    since_drift: bool = Field(
+        default=False,
+        description="Where rewards come to fall short of what was expected far more than they used to, a fine-tune "
+        "learns from what came after that alone. False: from all that it replays.",
+    )
     replay_half_life: int | None = Field(
         default=None,
         ge=1,

@@ -187,6 +187,22 @@ def test_drift_starts_a_fine_tune_and_statistics_tell_of_it(http: httpx.Client) 
     assert product.statistics(http, "drifting")["last_drift_at"] == runs(http, "drifting")[0]["requested_at"]
 
 
+def test_a_fine_tune_learns_from_what_came_after_a_drift(http: httpx.Client) -> None:
+    firsts = []
+    for loop_id, since_drift in (("starts-anew", True), ("keeps-all", False)):
+        learning = {"since_drift": since_drift, "max_steps": 20, "min_experiences": 1_000_000}
+        put(http, loop_id, learning=learning, exploration={"strategy": "epsilon_greedy", "epsilon": 0.0, "seed": 1})
+        until(lambda of=loop_id: decide(http, of)["model_version"] == "1", "version 1 decides")  # type: ignore[misc] # bound
+        for first, seen in ((0, VISITS), (VISITS, VISITS + 200)):
+            visit(http, loop_id, seen - first, first=first)
+            learned(http, loop_id, seen)
+        visit(http, loop_id, 100, lambda *of: 1 - left_for_red(*of), first=VISITS + 200)
+        product.fine_tune(http, loop_id)
+        firsts.append(version(http, loop_id, "2")["metrics"]["first_sequence"])
+    assert VISITS + 190 < firsts[0] <= VISITS + 205
+    assert firsts[1] == 1
+
+
 def test_actions_that_come_and_go_with_unlike_features_are_all_decided_on(http: httpx.Client) -> None:
     http.put("/v1/loops/goods", json={"modalities": {"words": {"kind": "text"}}}, timeout=60).raise_for_status()
     asked: list[Row] = [
