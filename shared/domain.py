@@ -1,7 +1,7 @@
 """The nouns of the platform. Times are microseconds since 1970, UTC, by the server's clock, and end in `_at`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -38,10 +38,14 @@ Context = Mapping[str, ContextValue]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A candidate; `features` is None where the action is known by its id alone."""
+    """A candidate; `features` is None where the action is known by its id alone.
+
+    `logged` is what wire.logged_action made of it: candidates come again and again, and need be written once.
+    """
 
     id: str
     features: Table | None = None
+    logged: bytes | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

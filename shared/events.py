@@ -1,11 +1,12 @@
 """Topics of the event log, and events as records: a protobuf payload in a CloudEvents envelope (binary mode)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
-from cloudevents.core.bindings.kafka import KafkaMessage, to_binary_event
+from cloudevents.core.bindings.kafka import to_binary_event
 from cloudevents.core.v1.event import CloudEvent
 from google.protobuf.message import DecodeError, Message
 
@@ -46,7 +47,8 @@ Event = (
 
 def decision_record(decision: domain.Decision) -> Record:
     key = f"{decision.tenant}/{decision.loop_id}/{decision.decision_id}"
-    return _record("gateway", key, decision.decision_id, decision.decided_at, wire.decision_to_pb(decision))
+    envelope = _envelope("gateway", events_pb2.DecisionMade.DESCRIPTOR.full_name)
+    return _enveloped(envelope, key, decision.decision_id, decision.decided_at, wire.decision_bytes(decision))
 
 
 def activation_record(activation: domain.Activation) -> Record:
@@ -100,16 +102,28 @@ def event_from_record(record: Record) -> Event:
 
 
 def _record(source: str, key: str, event_id: str, time: int, payload: Message) -> Record:
+    envelope = _envelope(source, payload.DESCRIPTOR.full_name)
+    return _enveloped(envelope, key, event_id, time, payload.SerializeToString(deterministic=True))
+
+
+@lru_cache(maxsize=64)
+def _envelope(source: str, event_type: str) -> Mapping[str, bytes]:
+    """The headers that all events of a kind share, and places for their own."""
     attributes = {
-        "id": event_id,
+        "id": "id",
         "source": f"/rewardloop/{source}",
-        "type": payload.DESCRIPTOR.full_name,
+        "type": event_type,
         "specversion": "1.0",
-        "time": datetime.fromtimestamp(time / 1e6, UTC),
+        "time": datetime.fromtimestamp(0, UTC),
         "datacontenttype": "application/protobuf",
     }
-    message: KafkaMessage = to_binary_event(CloudEvent(attributes, payload.SerializeToString(deterministic=True)))
-    return Record(key=key, headers=message.headers, value=message.value)
+    return to_binary_event(CloudEvent(attributes, b"")).headers
+
+
+def _enveloped(envelope: Mapping[str, bytes], key: str, event_id: str, time: int, payload: bytes) -> Record:
+    moment = datetime.fromtimestamp(time / 1e6, UTC).isoformat().replace("+00:00", "Z")
+    own = {"ce_id": event_id.encode(), "ce_time": moment.encode()}
+    return Record(key=key, headers={**envelope, **own}, value=payload)
 
 
 def _model_published(record: Record) -> ModelPublished:

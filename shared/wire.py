@@ -139,11 +139,30 @@ def action_from_pb(message: context_pb2.Action) -> domain.Action:
     return domain.Action(message.id, table_from_pb(message.features) if message.HasField("features") else None)
 
 
+def logged_action(action: domain.Action) -> bytes:
+    """A serialised DecisionMade that holds this action alone; serialised messages in a row are read as their merge."""
+    if action.logged is not None:
+        return action.logged
+    return events_pb2.DecisionMade(actions=[action_to_pb(action)]).SerializeToString(deterministic=True)
+
+
 def actions_from_pb(messages: Sequence[context_pb2.Action]) -> list[domain.Action]:
     return [action_from_pb(message) for message in messages]
 
 
 def decision_to_pb(decision: domain.Decision) -> events_pb2.DecisionMade:
+    message = _without_actions(decision)
+    message.actions.extend(map(action_to_pb, decision.actions))
+    return message
+
+
+def decision_bytes(decision: domain.Decision) -> bytes:
+    """A serialised DecisionMade; its actions stand behind all else."""
+    rest = _without_actions(decision).SerializeToString(deterministic=True)
+    return b"".join([rest, *map(logged_action, decision.actions)])
+
+
+def _without_actions(decision: domain.Decision) -> events_pb2.DecisionMade:
     scores = decision.scores
     return events_pb2.DecisionMade(
         tenant=decision.tenant,
@@ -151,7 +170,6 @@ def decision_to_pb(decision: domain.Decision) -> events_pb2.DecisionMade:
         decision_id=decision.decision_id,
         decided_at=decision.decided_at,
         context=context_to_pb(decision.context),
-        actions=[action_to_pb(action) for action in decision.actions],
         excluded_action_ids=decision.excluded_action_ids,
         baseline_action_id=decision.baseline_action_id,
         episode_id=decision.episode_id,

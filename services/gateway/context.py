@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+import msgspec
 import numpy as np
 import orjson
 
@@ -95,12 +96,14 @@ def _table(_: ModalitySettings, value: object, __: MediaTypes, field: str) -> Co
 
 
 def _embedding(settings: ModalitySettings, value: object, _: MediaTypes, field: str) -> ContextValue:
-    if not isinstance(value, list) or not set(map(type, value)) <= {int, float}:
-        raise _wrong_kind("embedding", field)
-    if len(value) != settings.dimension:
-        raise Problem(ProblemType.WRONG_DIMENSION, f"It has {len(value)}, the loop {settings.dimension}.", field)
+    try:
+        numbers = msgspec.convert(value, list[float])
+    except msgspec.ValidationError:
+        raise _wrong_kind("embedding", field) from None
+    if len(numbers) != settings.dimension:
+        raise Problem(ProblemType.WRONG_DIMENSION, f"It has {len(numbers)}, the loop {settings.dimension}.", field)
     with np.errstate(over="ignore"):
-        embedding = np.array(value, np.float32)
+        embedding = np.array(numbers, np.float32)
     if not np.isfinite(embedding).all():
         raise Problem(ProblemType.WRONG_KIND, "A number is beyond 32-bit floating point.", field)
     return embedding

@@ -8,16 +8,15 @@ import orjson
 from uuid_utils import uuid7
 
 from services.gateway.appending import Appender
-from services.gateway.bodies import DecisionRequest
 from services.gateway.candidates import candidates_of
 from services.gateway.context import context_of, media_ids
 from services.gateway.directory import ServedLoop
-from services.gateway.idempotency import DecidedBefore, RecentAnswers, conflict, request_sha256
-from services.gateway.parsing import validated
+from services.gateway.idempotency import DecidedBefore, RecentAnswers, conflict, draft_sha256
 from services.gateway.pipeline import Draft, Pipeline
 from services.gateway.problems import as_problem
 from services.gateway.ranking import answer_of
 from services.gateway.repository import DecisionKey
+from services.gateway.requests import RequestReader, SentDecision
 from services.gateway.spooling import SpoolError
 from services.gateway.storage import Storage
 from shared.domain import Clock, Decision
@@ -38,6 +37,7 @@ class UnloggedError(Exception):
 class Decider:
     """Makes decisions. `on_decided` is told each one that was made, and whether it is durable."""
 
+    requests: RequestReader
     pipeline: Pipeline
     appender: Appender
     storage: Storage
@@ -47,39 +47,38 @@ class Decider:
     clock: Clock
     on_decided: Callable[[Decision, bool], None]
 
-    async def decide(self, served: ServedLoop, body: object) -> bytes:
+    async def decide(self, served: ServedLoop, raw: bytes) -> bytes:
         """The answer to one request, as JSON, once the decision is durable, or nothing is left to make it so.
 
         Raises:
             Problem: the request is not valid, or its id was used for another one.
         """
-        request = validated(DecisionRequest, body)
-        sha256 = request_sha256(body)
-        decision_id = request.decision_id or str(uuid7())
-        key = (served.loop.tenant, served.loop.loop_id, decision_id)
+        request = self.requests.read(raw)
+        loop = served.loop
+        key = (loop.tenant, loop.loop_id, request.decision_id or str(uuid7()))
+        draft = await self._draft(served, request, key)
+        sha256 = draft_sha256(request, draft.context)
         # A loop that was deleted and made again remembers nothing of the old one.
         try:
             return await self.recent.once(
-                (*key, served.loop.created_at), sha256, partial(self._decide_once, served, request, key, sha256)
+                (*key, loop.created_at), sha256, partial(self._decide_once, draft, request, key, sha256)
             )
         except UnloggedError as unlogged:
             return unlogged.answer
 
-    async def decide_row(self, served: ServedLoop, body: object) -> bytes:
+    async def decide_row(self, served: ServedLoop, raw: bytes) -> bytes:
         """The answer to one request of a batch, or its problem, as JSON."""
         try:
-            return await self.decide(served, body)
+            return await self.decide(served, raw)
         except Exception as error:  # noqa: BLE001 - one row's error is its own
             return orjson.dumps(as_problem(error).body())
 
-    async def _decide_once(
-        self, served: ServedLoop, request: DecisionRequest, key: DecisionKey, sha256: bytes
-    ) -> bytes:
+    async def _decide_once(self, draft: Draft, request: SentDecision, key: DecisionKey, sha256: bytes) -> bytes:
         if request.decision_id is not None and (known := await self.before.get(key)) is not None:
             if known.request_sha256 != sha256:
                 raise conflict()
             return answer_of(known)
-        decision = await self._make(served, request, key, sha256)
+        decision = await self._make(draft, request, key, sha256)
         try:
             await self.appender.append(DECISIONS, [decision_record(decision)])
         except SpoolError:
@@ -88,10 +87,9 @@ class Decider:
         self.on_decided(decision, True)
         return answer_of(decision)
 
-    async def _make(self, served: ServedLoop, request: DecisionRequest, key: DecisionKey, sha256: bytes) -> Decision:
-        draft = await self._draft(served, request, key)
+    async def _make(self, draft: Draft, request: SentDecision, key: DecisionKey, sha256: bytes) -> Decision:
         chosen = await self.pipeline.choose(draft)
-        loop = served.loop
+        loop = draft.loop
         return Decision(
             tenant=loop.tenant,
             loop_id=loop.loop_id,
@@ -121,7 +119,7 @@ class Decider:
             modality_importance=chosen.modality_importance,
         )
 
-    async def _draft(self, served: ServedLoop, request: DecisionRequest, key: DecisionKey) -> Draft:
+    async def _draft(self, served: ServedLoop, request: SentDecision, key: DecisionKey) -> Draft:
         loop = served.loop
         media_types = await self.storage.media_types(loop.tenant, media_ids(request.context))
         actions, excluded, baseline = candidates_of(served, request)

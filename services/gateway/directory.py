@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -21,6 +21,7 @@ from shared.registry.artifacts import ArtifactError
 from shared.registry.manifest import Manifest
 from shared.registry.versions import read_aliases, wanted_versions
 from shared.security import ApiKey
+from shared.wire import logged_action
 
 log: Final = structlog.get_logger(__name__)
 
@@ -121,6 +122,7 @@ def _read_loops(session: Session, old: Snapshot) -> dict[LoopKey, ServedLoop]:
         if known is not None and (known.loop.settings_revision, known.loop.created_at) == revision:
             loops[key] = known
         elif (loop := read_loop(session, *key)) is not None:
-            actions = tuple(Action(action.id, action.features) for action in loop.settings.actions)
+            listed = [Action(action.id, action.features) for action in loop.settings.actions]
+            actions = tuple(replace(action, logged=logged_action(action)) for action in listed)
             loops[key] = ServedLoop(loop, actions)
     return loops

@@ -6,8 +6,10 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
+import numpy as np
 import orjson
 import structlog
 from sqlalchemy import Engine
@@ -16,8 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.gateway.gatherer import Gatherer
 from services.gateway.problems import Problem, ProblemType
 from services.gateway.repository import DecisionKey, read_decided
+from services.gateway.requests import SentDecision
 from shared.db.engine import read_session
-from shared.domain import Decision
+from shared.domain import Context, ContextValue, Decision, Media
+from shared.wire import logged_action
 
 log: Final = structlog.get_logger(__name__)
 
@@ -109,6 +113,35 @@ def request_sha256(body: object) -> bytes:
     assert isinstance(body, dict)
     members = {name: value for name, value in body.items() if name != "decision_id"}
     return hashlib.sha256(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def draft_sha256(request: SentDecision, context: Context) -> bytes:
+    """SHA-256 of what a request asks for, its decision's id left out, however its JSON is written."""
+    sent = None if request.actions is None else len(request.actions)
+    members = [
+        sent,
+        *(request.excluded_action_ids, request.baseline_action_id, request.episode_id, request.previous_decision_id),
+        *(request.subject_id, request.deferred, request.explain),
+    ]
+    digest = hashlib.sha256(orjson.dumps(members))
+    for name, value in sorted(context.items(), key=itemgetter(0)):
+        written = _written(value)
+        digest.update(f"{name}\0{type(value).__name__}\0{len(written)}\0".encode())
+        digest.update(written)
+    for action in request.actions or ():
+        digest.update(logged_action(action))
+    return digest.digest()
+
+
+def _written(value: ContextValue) -> bytes:
+    """A context value as bytes, media by their hash."""
+    if isinstance(value, np.ndarray):
+        return value.tobytes()
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, Media):
+        return f"{value.content_type} {value.sha256}".encode()
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def conflict() -> Problem:

@@ -22,7 +22,7 @@ from services.gateway.problems import Problem, ProblemType
 from services.gateway.repository import add_audit, read_known_ids
 from services.gateway.storage import Storage
 from shared.db.engine import read_session, write_session
-from shared.domain import Clock, Decision, Doubles, Feedback, ImportedExperience, Media
+from shared.domain import Action, Clock, Decision, Doubles, Feedback, ImportedExperience, Media
 from shared.eventlog import MAX_RECORD_BYTES, Record
 from shared.events import DECISIONS, imported_record
 from shared.loop_settings import Loop
@@ -173,7 +173,8 @@ def imported_of(served: ServedLoop, parsed: ParsedRow, media_types: MediaTypes, 
     decided_at = now if row.time is None else row.time
     if not 0 < decided_at <= now + FURTHEST_AHEAD:
         raise Problem(ProblemType.INVALID_FIELD, "It lies before 1970, or more than a day ahead.", "time")
-    actions = actions_of(served, row.actions)
+    sent = None if row.actions is None else [Action(action.id, action.features) for action in row.actions]
+    actions = actions_of(served, sent)
     taken = position_of({action.id: place for place, action in enumerate(actions)}, row.action_id, "action_id")
     decision = Decision(
         tenant=loop.tenant,

@@ -15,6 +15,7 @@ from services.gateway.loops import Loops
 from services.gateway.metrics import Metrics
 from services.gateway.model_services import ModelServices, Rpcs
 from services.gateway.pipeline import Pipeline
+from services.gateway.requests import RequestReader
 from services.gateway.serving import Serving
 from services.gateway.settings import GatewaySettings
 from services.gateway.spooling import SpooledLog
@@ -74,6 +75,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
     find_encoder = partial(find_files, folder=settings.encoders) if settings.check_encoders else None
     looking_up = ThreadPoolExecutor(1, thread_name_prefix="decided-before")
     decider = Decider(
+        requests=RequestReader(),
         pipeline=Pipeline(serving, models),
         appender=appender,
         storage=storage,
