@@ -44,6 +44,8 @@ class Snapshot:
     aliases: Mapping[LoopKey, Mapping[str, AliasPointer]] = field(default_factory=dict)
     # Whether a servable version reads the actions' features.
     reads_actions: Mapping[ModelRef, bool] = field(default_factory=dict)
+    # SHA-256 of each version's manifest: a loop that is deleted and made again numbers its versions from 1 again.
+    manifests: Mapping[ModelRef, str] = field(default_factory=dict)
     keys: Mapping[bytes, ApiKey] = field(default_factory=dict)
     read_at: int = 0
 
@@ -84,7 +86,8 @@ class Directory:
                 loops = _read_loops(session, old)
                 keys = {key.sha256: key for key in repository.read_keys(session) if key.revoked_at is None}
                 manifests = wanted_versions(session)
-            self.snapshot = Snapshot(loops, aliases, self._reads_actions(manifests, old), keys, read_at)
+            reads_actions = self._reads_actions(manifests, old)
+            self.snapshot = Snapshot(loops, aliases, reads_actions, manifests, keys, read_at)
 
     def keep_fresh(self, interval: float) -> Callable[[], None]:
         """Refreshes in a thread of its own; the function that is returned ends that."""

@@ -4,15 +4,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import compress
+from typing import Final
 
 from services.gateway.fallback import FallbackReason, fall_back, serve_baseline
 from services.gateway.gatherer import Gatherer
 from services.gateway.model_services import ModelServices, ModelsUnavailableError, NotLoadedError
 from services.gateway.problems import Problem, ProblemType
+from services.gateway.remembering import Remembered
 from services.gateway.serving import Serving
 from services.gateway.stages import Candidates, Choice, Encoded, Explained, Refused
 from shared.domain import Action, ContextValue, Doubles, Floats, Media, ModelRef, Scores
 from shared.loop_settings import Loop, LoopSettings
+from shared.wire import logged_action
+
+# Memory for embeddings of actions, and what one takes besides itself, about.
+ACTIONS_BYTES: Final = 32 * 1024 * 1024
+ENTRY_BYTES: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,7 @@ class Pipeline:
     def __init__(self, serving: Serving, models: ModelServices) -> None:
         self._serving = serving
         self._models = models
+        self._actions = ActionEmbeddings(ACTIONS_BYTES)
         self._encoding = Gatherer(self._encode, weigh=_size)
         self._fusion = Gatherer(models.fuse)
         self._policy = Gatherer(self._decide)
@@ -90,7 +98,7 @@ class Pipeline:
         return _fall_back(draft, "model_unavailable")
 
     async def _choose_with(self, ref: ModelRef, draft: Draft) -> Chosen:
-        encoded = await self._encoding.submit(ref, draft)
+        encoded, action_embeddings = await self._encoding.submit(ref, draft)
         if isinstance(encoded, Refused):
             raise Problem(ProblemType.UNREADABLE_VALUE, f"It is {encoded.reason}.", f"context.{encoded.modality}")
         state = await self._fusion.submit(ref, encoded)
@@ -98,7 +106,7 @@ class Pipeline:
             state=state,
             action_ids=[action.id for action in draft.actions],
             excluded=draft.excluded,
-            action_embeddings=encoded.action_embeddings,
+            action_embeddings=action_embeddings,
             seed=draft.seed,
             baseline=draft.baseline,
         )
@@ -134,16 +142,50 @@ class Pipeline:
             return await self._attribution.submit(ref, explained)
         return None
 
-    async def _encode(self, ref: ModelRef, drafts: Sequence[Draft]) -> list[Encoded | Refused]:
-        reads_actions = self._serving.reads_actions(ref)
-        actions = [draft.actions if reads_actions else () for draft in drafts]
-        return await self._models.encode(ref, [draft.context for draft in drafts], actions)
+    async def _encode(
+        self, ref: ModelRef, drafts: Sequence[Draft]
+    ) -> list[tuple[Encoded | Refused, Sequence[Floats] | None]]:
+        """Of each draft its context, and its actions where the version reads them: only those not known yet are sent."""
+        contexts = [draft.context for draft in drafts]
+        if not self._serving.reads_actions(ref):
+            rows, _ = await self._models.encode(ref, contexts, ())
+            return [(row, None) for row in rows]
+        manifest = self._serving.manifest(ref)
+        found = [self._actions.find(manifest, draft.actions) for draft in drafts]
+        unknown = {
+            logged_action(action): action
+            for draft, row in zip(drafts, found, strict=True)
+            for action, embedding in zip(draft.actions, row, strict=True)
+            if embedding is None
+        }
+        rows, embeddings = await self._models.encode(ref, contexts, list(unknown.values()))
+        new = dict(zip(unknown, embeddings, strict=True))
+        self._actions.keep(manifest, new)
+        return [
+            (encoded, [new[logged_action(draft.actions[at])] if one is None else one for at, one in enumerate(row)])
+            for encoded, draft, row in zip(rows, drafts, found, strict=True)
+        ]
 
     async def _decide(
         self, key: tuple[ModelRef, int, float], rows: Sequence[tuple[LoopSettings, Candidates]]
     ) -> list[Choice]:
         # All rows are under one revision of the settings, and one floor.
         return await self._models.decide(key[0], rows[0][0], [candidates for _, candidates in rows])
+
+
+class ActionEmbeddings:
+    """What versions made of actions, by the manifest's SHA-256 and all that is known of the action."""
+
+    def __init__(self, budget: int) -> None:
+        self._known = Remembered[tuple[str, bytes], Floats](budget)
+
+    def find(self, manifest: str, actions: Sequence[Action]) -> list[Floats | None]:
+        """[G] of each action; None where it has not been embedded lately."""
+        return [self._known.get((manifest, logged_action(action))) for action in actions]
+
+    def keep(self, manifest: str, embeddings: Mapping[bytes, Floats]) -> None:
+        for logged, embedding in embeddings.items():
+            self._known.put((manifest, logged), embedding.copy(), ENTRY_BYTES + len(logged) + embedding.nbytes)
 
 
 def _fall_back(draft: Draft, reason: FallbackReason) -> Chosen:

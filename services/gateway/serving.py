@@ -58,5 +58,9 @@ class Serving:
         """Whether the version reads the actions' features."""
         return self._directory.snapshot.reads_actions.get(ref, False)
 
+    def manifest(self, ref: ModelRef) -> str:
+        """The SHA-256 of the version's manifest: what is known of the version is known under it for good."""
+        return self._directory.snapshot.manifests.get(ref, "")
+
     def _can_serve(self, ref: ModelRef) -> bool:
         return self._models.have(ref) and ref in self._directory.snapshot.reads_actions
