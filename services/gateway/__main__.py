@@ -78,6 +78,7 @@ async def serve(settings: GatewaySettings, clock: Clock) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=settings.shutdown_timeout,
     )
     await uvicorn.Server(config).serve()

@@ -20,7 +20,7 @@ from services.gateway.bodies import (
     KeyRequest,
     TrainingRunRequest,
 )
-from services.gateway.documentation import DESCRIPTION, DocumentedApi
+from services.gateway.documentation import DESCRIPTION
 from services.gateway.parts import Parts
 from services.gateway.problems import handle_error
 from services.gateway.routes import (
@@ -37,6 +37,7 @@ from services.gateway.routes import (
     statistics,
     training_runs,
 )
+from services.gateway.routing import DirectApi, DirectRoute
 from shared.loop_settings import LoopSettings
 
 # In the order in which they are matched: the busiest first.
@@ -82,7 +83,7 @@ def create_app(parts: Parts, refresh_interval: float = 1.0, models_interval: flo
         parts.appender.close()
         parts.event_log.close()
 
-    app = DocumentedApi(
+    app = DirectApi(
         BODIES,
         title="Rewardloop",
         version="1",
@@ -97,4 +98,5 @@ def create_app(parts: Parts, refresh_interval: float = 1.0, models_interval: flo
     for router in ROUTERS:
         # Not `include_router`: it would match each request anew against each router.
         app.router.routes.extend(router.routes)
+    app.direct = [route for route in app.router.routes if isinstance(route, DirectRoute)]
     return app
