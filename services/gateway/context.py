@@ -36,13 +36,15 @@ def context_of(
         Problem: a value is not what its modality takes; the field is `context.<modality>` or a part of it.
     """
     values: dict[str, ContextValue] = {}
-    for name, value in context.items():
-        field = f"context.{name}"
-        settings = modalities.get(name)
-        if settings is None:
-            raise Problem(ProblemType.UNKNOWN_MODALITY, f"It has {', '.join(sorted(modalities))}.", field)
-        if value is not None:
-            values[name] = READERS[settings.kind](settings, value, media_types, field)
+    # A number beyond float32 is told as a problem.
+    with np.errstate(over="ignore"):
+        for name, value in context.items():
+            field = f"context.{name}"
+            settings = modalities.get(name)
+            if settings is None:
+                raise Problem(ProblemType.UNKNOWN_MODALITY, f"It has {', '.join(sorted(modalities))}.", field)
+            if value is not None:
+                values[name] = READERS[settings.kind](settings, value, media_types, field)
     return values
 
 
@@ -102,8 +104,7 @@ def _embedding(settings: ModalitySettings, value: object, _: MediaTypes, field: 
         raise _wrong_kind("embedding", field) from None
     if len(numbers) != settings.dimension:
         raise Problem(ProblemType.WRONG_DIMENSION, f"It has {len(numbers)}, the loop {settings.dimension}.", field)
-    with np.errstate(over="ignore"):
-        embedding = np.array(numbers, np.float32)
+    embedding = np.array(numbers, np.float32)
     if not np.isfinite(embedding).all():
         raise Problem(ProblemType.WRONG_KIND, "A number is beyond 32-bit floating point.", field)
     return embedding

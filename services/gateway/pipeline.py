@@ -60,16 +60,18 @@ class Chosen:
     modality_importance: Mapping[str, float] | None = None
 
 
+# A context as it was encoded, what was chosen from, and the choice.
+Decided = tuple[Encoded, Candidates, Choice]
+
+
 class Pipeline:
-    """One gatherer a stage, so that a batch is encoded while the one before it is decided."""
+    """Batches go through all three services, two at a time: one is encoded while the one before it is decided."""
 
     def __init__(self, serving: Serving, models: ModelServices) -> None:
         self._serving = serving
         self._models = models
         self._actions = ActionEmbeddings(ACTIONS_BYTES)
-        self._encoding = Gatherer(self._encode, weigh=_size)
-        self._fusion = Gatherer(models.fuse)
-        self._policy = Gatherer(self._decide)
+        self._deciding = Gatherer(self._decide, weigh=_size, at_once=2)
         self._attribution = Gatherer(models.attribute)
 
     async def choose(self, draft: Draft) -> Chosen:
@@ -98,20 +100,12 @@ class Pipeline:
         return _fall_back(draft, "model_unavailable")
 
     async def _choose_with(self, ref: ModelRef, draft: Draft) -> Chosen:
-        encoded, action_embeddings = await self._encoding.submit(ref, draft)
-        if isinstance(encoded, Refused):
-            raise Problem(ProblemType.UNREADABLE_VALUE, f"It is {encoded.reason}.", f"context.{encoded.modality}")
-        state = await self._fusion.submit(ref, encoded)
-        candidates = Candidates(
-            state=state,
-            action_ids=[action.id for action in draft.actions],
-            excluded=draft.excluded,
-            action_embeddings=action_embeddings,
-            seed=draft.seed,
-            baseline=draft.baseline,
+        decided = await self._deciding.submit(
+            (ref, draft.loop.settings_revision, draft.settings.exploration.floor), draft
         )
-        key = (ref, draft.loop.settings_revision, draft.settings.exploration.floor)
-        choice = await self._policy.submit(key, (draft.settings, candidates))
+        if isinstance(decided, Refused):
+            raise Problem(ProblemType.UNREADABLE_VALUE, f"It is {decided.reason}.", f"context.{decided.modality}")
+        encoded, candidates, choice = decided
         reason: FallbackReason | None = "uncertain" if choice.abstained else None
         if draft.settings.learning_mode == "apprentice":
             # The scores stay: they tell what it would have chosen itself.
@@ -123,7 +117,7 @@ class Pipeline:
             probabilities=choice.probabilities,
             model_version=ref.version,
             head_sequence=choice.head_sequence,
-            state=state,
+            state=candidates.state,
             scores=choice.scores,
             fallback_reason=reason,
             modalities_used=list(compress(encoded.modalities, encoded.present)),
@@ -166,11 +160,25 @@ class Pipeline:
             for encoded, draft, row in zip(rows, drafts, found, strict=True)
         ]
 
-    async def _decide(
-        self, key: tuple[ModelRef, int, float], rows: Sequence[tuple[LoopSettings, Candidates]]
-    ) -> list[Choice]:
-        # All rows are under one revision of the settings, and one floor.
-        return await self._models.decide(key[0], rows[0][0], [candidates for _, candidates in rows])
+    async def _decide(self, key: tuple[ModelRef, int, float], drafts: Sequence[Draft]) -> list[Decided | Refused]:
+        """All drafts are under one revision of the settings, and one floor."""
+        ref, _, _ = key
+        rows = await self._encode(ref, drafts)
+        readable = [
+            (draft, row, actions)
+            for draft, (row, actions) in zip(drafts, rows, strict=True)
+            if not isinstance(row, Refused)
+        ]
+        if not readable:
+            return [row for row, _ in rows if isinstance(row, Refused)]
+        encoded = [row for _, row, _ in readable]
+        states = await self._models.fuse(ref, encoded)
+        candidates = [
+            _candidates(draft, actions, state) for (draft, _, actions), state in zip(readable, states, strict=True)
+        ]
+        choices = await self._models.decide(ref, drafts[0].settings, candidates)
+        decided = zip(encoded, candidates, choices, strict=True)
+        return [row if isinstance(row, Refused) else next(decided) for row, _ in rows]
 
 
 class ActionEmbeddings:
@@ -186,6 +194,17 @@ class ActionEmbeddings:
     def keep(self, manifest: str, embeddings: Mapping[bytes, Floats]) -> None:
         for logged, embedding in embeddings.items():
             self._known.put((manifest, logged), embedding.copy(), ENTRY_BYTES + len(logged) + embedding.nbytes)
+
+
+def _candidates(draft: Draft, embeddings: Sequence[Floats] | None, state: Floats) -> Candidates:
+    return Candidates(
+        state=state,
+        action_ids=[action.id for action in draft.actions],
+        excluded=draft.excluded,
+        action_embeddings=embeddings,
+        seed=draft.seed,
+        baseline=draft.baseline,
+    )
 
 
 def _fall_back(draft: Draft, reason: FallbackReason) -> Chosen:
