@@ -81,8 +81,8 @@ bench-encoders: install-dev ## Emoji by their names and as pictures, with and wi
 bench-fine-tune: install-dev ## Seconds and memory of one fine-tune (ARGS="--processes 2" runs it on two)
 	$(BIN)/python -m benchmarks.fine_tune $(ARGS)
 
-bench: install-dev ## Decisions per second through the whole platform
-	$(BIN)/python -m benchmarks.decide
+bench: install-dev ## Decisions per second, beside the bare limit and other servers (ARGS="--peers FOLDER" names those)
+	$(BIN)/python -m benchmarks.decide $(ARGS)
 
 bench-learning: install-dev ## Reward earned on real streams beside Vowpal Wabbit (ARGS="--streams digits --seeds 1" does less)
 	$(BIN)/python -m benchmarks.learning $(ARGS)

@@ -139,7 +139,7 @@ class Pipeline:
     async def _encode(
         self, ref: ModelRef, drafts: Sequence[Draft]
     ) -> list[tuple[Encoded | Refused, Sequence[Floats] | None]]:
-        """Of each draft its context, and its actions where the version reads them: only those not known yet are sent."""
+        """Of each draft its context, and its actions where the version reads them: only those not known are sent."""
         contexts = [draft.context for draft in drafts]
         if not self._serving.reads_actions(ref):
             rows, _ = await self._models.encode(ref, contexts, ())

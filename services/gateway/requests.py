@@ -49,14 +49,14 @@ class SentDecision:
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
     """Its members; those that were not sent are UNSET."""
 
-    decision_id: Id | None | UnsetType = UNSET
+    decision_id: Id | UnsetType | None = UNSET
     context: dict[str, Value] | UnsetType = UNSET
-    actions: Annotated[list[Raw], Meta(max_length=MAX_ACTIONS)] | None | UnsetType = UNSET
+    actions: Annotated[list[Raw], Meta(max_length=MAX_ACTIONS)] | UnsetType | None = UNSET
     excluded_action_ids: Annotated[list[ActionId], Meta(max_length=MAX_ACTIONS)] | UnsetType = UNSET
-    baseline_action_id: ActionId | None | UnsetType = UNSET
-    episode_id: Id | None | UnsetType = UNSET
-    previous_decision_id: Id | None | UnsetType = UNSET
-    subject_id: Annotated[str, Meta(min_length=1, max_length=256)] | None | UnsetType = UNSET
+    baseline_action_id: ActionId | UnsetType | None = UNSET
+    episode_id: Id | UnsetType | None = UNSET
+    previous_decision_id: Id | UnsetType | None = UNSET
+    subject_id: Annotated[str, Meta(min_length=1, max_length=256)] | UnsetType | None = UNSET
     deferred: bool | UnsetType = UNSET
     explain: bool | UnsetType = UNSET
 
@@ -67,7 +67,7 @@ class _Batch(msgspec.Struct, forbid_unknown_fields=True):
 
 class _SentAction(msgspec.Struct, forbid_unknown_fields=True):
     id: ActionId
-    features: Features | None | UnsetType = UNSET
+    features: Features | UnsetType | None = UNSET
 
 
 BATCH: Final = msgspec.json.Decoder(_Batch)
