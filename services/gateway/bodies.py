@@ -57,7 +57,8 @@ CONTEXT_SCHEMA: Final = {
     "type": "object",
     "description": "Modality name → value; any subset of the loop's modalities, null for one that is missing. "
     'text: a string. image, audio, video: `{"data": base64, "content_type"}`, or `{"media_id"}` of bytes sent to '
-    "/v1/media. tabular: a flat object of numbers, words and flags. embedding: a list of numbers.",
+    "/v1/media. tabular: a flat object of numbers, words and flags. embedding: a list of numbers, or "
+    '`{"data": base64}` of little-endian float32, which is read sooner.',
     "additionalProperties": {
         "anyOf": [
             {"type": "string", "title": "text"},

@@ -64,6 +64,11 @@ class Gatherer(Generic[K, I, R]):
             task.add_done_callback(self._calls.discard)
         return await result
 
+    def waiting(self, key: K) -> int:
+        """Items that no call has taken yet."""
+        lane = self._lanes.get(key)
+        return 0 if lane is None else len(lane.waiting)
+
     async def _empty(self, key: K, lane: _Lane[I, R]) -> None:
         lane.starts = False
         while batch := self._next_batch(lane.waiting):

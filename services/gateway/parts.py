@@ -76,7 +76,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
     looking_up = ThreadPoolExecutor(1, thread_name_prefix="decided-before")
     decider = Decider(
         requests=RequestReader(),
-        pipeline=Pipeline(serving, models),
+        pipeline=Pipeline(serving, models, settings.most_waiting),
         appender=appender,
         storage=storage,
         recent=RecentAnswers(settings.recent_answers_bytes),

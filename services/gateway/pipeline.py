@@ -9,7 +9,7 @@ from typing import Final
 from services.gateway.fallback import FallbackReason, fall_back, serve_baseline
 from services.gateway.gatherer import Gatherer
 from services.gateway.model_services import ModelServices, ModelsUnavailableError, NotLoadedError
-from services.gateway.problems import Problem, ProblemType
+from services.gateway.problems import RETRY_SOON, Problem, ProblemType
 from services.gateway.remembering import Remembered
 from services.gateway.serving import Serving
 from services.gateway.stages import Candidates, Choice, Encoded, Explained, Refused
@@ -67,8 +67,10 @@ Decided = tuple[Encoded, Candidates, Choice]
 class Pipeline:
     """Batches go through all three services, two at a time: one is encoded while the one before it is decided."""
 
-    def __init__(self, serving: Serving, models: ModelServices) -> None:
+    def __init__(self, serving: Serving, models: ModelServices, most_waiting: int) -> None:
+        """`most_waiting` for one version: one more is refused, since it would be answered too late."""
         self._serving = serving
+        self._most_waiting = most_waiting
         self._models = models
         self._actions = ActionEmbeddings(ACTIONS_BYTES)
         self._deciding = Gatherer(self._decide, weigh=_size, at_once=2)
@@ -78,7 +80,7 @@ class Pipeline:
         """By the version that serves; with the champion where it is gone; by fallback where none can.
 
         Raises:
-            Problem: a context value cannot be read.
+            Problem: a context value cannot be read, or too many decisions wait.
         """
         if draft.settings.learning_mode == "logging_only":
             return _fall_back(draft, "logging_only")
@@ -100,9 +102,10 @@ class Pipeline:
         return _fall_back(draft, "model_unavailable")
 
     async def _choose_with(self, ref: ModelRef, draft: Draft) -> Chosen:
-        decided = await self._deciding.submit(
-            (ref, draft.loop.settings_revision, draft.settings.exploration.floor), draft
-        )
+        key = (ref, draft.loop.settings_revision, draft.settings.exploration.floor)
+        if self._deciding.waiting(key) >= self._most_waiting:
+            raise Problem(ProblemType.OVERLOADED, "Nothing was decided; try again.", headers=RETRY_SOON)
+        decided = await self._deciding.submit(key, draft)
         if isinstance(decided, Refused):
             raise Problem(ProblemType.UNREADABLE_VALUE, f"It is {decided.reason}.", f"context.{decided.modality}")
         encoded, candidates, choice = decided

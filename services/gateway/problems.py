@@ -66,6 +66,7 @@ class ProblemType(Enum):
     DATABASE_UNAVAILABLE = (503, "The database is not available")
     EVENT_LOG_UNAVAILABLE = (503, "The event log is not available")
     STORAGE_UNAVAILABLE = (503, "The artifact store is not available")
+    OVERLOADED = (503, "Too many decisions wait")
 
     @property
     def status(self) -> int:

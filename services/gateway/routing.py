@@ -79,7 +79,7 @@ class DirectApi(DocumentedApi):
             for route in self.direct:
                 found = route.path_regex.match(scope["path"]) if scope["method"] in (route.methods or ()) else None
                 if found is not None:
-                    scope |= {"app": self, "path_params": found.groupdict()}
+                    scope.update(app=self, path_params=found.groupdict())
                     response = await route.answer(Request(scope, receive, send))
                     return await response(scope, receive, send)
         await super().__call__(scope, receive, send)

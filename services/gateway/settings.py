@@ -31,6 +31,12 @@ class GatewaySettings(PlatformSettings):
         "decisions up for less, and a busy one is taken for frozen more easily.",
     )
     stage_timeout: float = Field(default=2.0, gt=0, description="For one call of encoding, fusion or policy.")
+    most_waiting: int = Field(
+        default=4096,
+        ge=1,
+        description="Decisions that wait for the model services, by version: one more is refused with 503 and "
+        "Retry-After. Lower refuses sooner, higher answers later.",
+    )
     first_version_timeout: float = Field(
         default=30.0, ge=0, description="How long creating a loop waits until its first version can decide."
     )
