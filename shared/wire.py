@@ -13,6 +13,7 @@ from shared.pb.serving.v1 import serving_pb2
 from shared.pb.tensor.v1 import tensor_pb2
 
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "float64", "int64", "bool")}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class WireError(ValueError):
@@ -21,11 +22,22 @@ class WireError(ValueError):
 
 def tensor_to_pb(array: NDArray[np.generic]) -> tensor_pb2.Tensor:
     """An array of dtype float32, float64, int64 or bool, any shape."""
-    name = array.dtype.name
-    if name not in DTYPES:
-        raise WireError(f"a tensor cannot be {name}: one of {', '.join(DTYPES)}")
-    data = np.ascontiguousarray(array, DTYPES[name]).tobytes()
-    return tensor_pb2.Tensor(data=data, dtype=name, shape=array.shape)
+    message = tensor_pb2.Tensor()
+    _fill(message, array)
+    return message
+
+
+def _fill(message: tensor_pb2.Tensor, array: NDArray[np.generic]) -> None:
+    """On the path of every decision, many times: hence one look-up, and no message between."""
+    name = NAMES.get(array.dtype)
+    if name is None:
+        little = array.dtype.newbyteorder("<")
+        if little not in NAMES:
+            raise WireError(f"a tensor cannot be {array.dtype.name}: one of {', '.join(DTYPES)}")
+        name, array = NAMES[little], array.astype(little)
+    message.data = array.tobytes()
+    message.dtype = name
+    message.shape.extend(array.shape)
 
 
 def tensor_from_pb(message: tensor_pb2.Tensor, dtype: str, dimensions: int) -> NDArray[np.generic]:
@@ -107,7 +119,7 @@ def context_to_pb(context: domain.Context) -> context_pb2.Context:
         elif isinstance(value, domain.Media):
             slot.media.CopyFrom(media_to_pb(value))
         elif isinstance(value, np.ndarray):
-            slot.embedding.CopyFrom(tensor_to_pb(value))
+            _fill(slot.embedding, value)
         else:
             slot.table.CopyFrom(table_to_pb(value))
     return message

@@ -95,7 +95,7 @@ class Decider:
             loop_id=loop.loop_id,
             decision_id=key[2],
             decided_at=self.clock(),
-            context={name: await self.storage.as_logged(value) for name, value in draft.context.items()},
+            context=await self.storage.as_logged(draft.context),
             actions=draft.actions,
             action_id=draft.actions[chosen.position].id,
             probability=float(chosen.probabilities[chosen.position]),

@@ -22,7 +22,7 @@ from services.gateway.problems import Problem, ProblemType
 from services.gateway.repository import add_audit, read_known_ids
 from services.gateway.storage import Storage
 from shared.db.engine import read_session, write_session
-from shared.domain import Action, Clock, Decision, Doubles, Feedback, ImportedExperience, Media
+from shared.domain import Action, Clock, Decision, Doubles, Feedback, ImportedExperience
 from shared.eventlog import MAX_RECORD_BYTES, Record
 from shared.events import DECISIONS, imported_record
 from shared.loop_settings import Loop
@@ -138,12 +138,9 @@ class Importer:
 
     async def _stored(self, imported: ImportedExperience) -> ImportedExperience:
         """As it is logged: what is large is durable first."""
-        context = imported.decision.context
-        media = {name: value for name, value in context.items() if isinstance(value, Media)}
-        if not media:
-            return imported
-        logged = {name: await self.storage.as_logged(value) for name, value in media.items()}
-        return replace(imported, decision=replace(imported.decision, context={**context, **logged}))
+        decision = imported.decision
+        logged = await self.storage.as_logged(decision.context)
+        return imported if logged is decision.context else replace(imported, decision=replace(decision, context=logged))
 
     def _audit(self, caller: ApiKey, loop: Loop) -> None:
         with write_session(self.engine) as session:
