@@ -81,9 +81,9 @@ class DirectApi(DocumentedApi):
                 if found is not None:
                     scope.update(app=self, path_params=found.groupdict())
                     response = await route.answer(Request(scope, receive, send))
-                    return await response(scope, receive, send)
+                    await response(scope, receive, send)
+                    return
         await super().__call__(scope, receive, send)
-        return None
 
 
 def parts_of(request: Request) -> Parts:

@@ -104,10 +104,12 @@ def interactions(context_NC: Tensor, action_NV: Tensor, width: int) -> Tensor:
 @lru_cache(maxsize=32)
 def _sketched_waves(count: int, width: int) -> Tensor:
     """float64 [V, 2 (W // 2 + 1)]: the Fourier transform of each number's count sketch, real and imaginary in turn."""
-    index_V = torch.arange(count)
-    sketched_VW = torch.zeros(count, width, dtype=torch.float64)
-    sketched_VW[index_V, (index_V * MULTIPLIER >> 20) % width] = _sign(index_V).double()
-    return torch.view_as_real(torch.fft.rfft(sketched_VW)).flatten(1)
+    # It is kept, and what inference mode makes has no part in gradients.
+    with torch.inference_mode(False):
+        index_V = torch.arange(count)
+        sketched_VW = torch.zeros(count, width, dtype=torch.float64)
+        sketched_VW[index_V, (index_V * MULTIPLIER >> 20) % width] = _sign(index_V).double()
+        return torch.view_as_real(torch.fft.rfft(sketched_VW)).flatten(1)
 
 
 def sketch(inputs: Tensor | Bags) -> Tensor:
