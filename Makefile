@@ -11,7 +11,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 TORCH ?= -r requirements/torch.lock --require-hashes --no-deps
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install install-dev up demo-captions demo test test-full check format proto lock browser up-production services services-install services-stop images bench-episodes bench-encoders bench-fine-tune bench bench-learning clean
+.PHONY: $(shell grep -oE "^[a-z-]+:.*\#\# " Makefile | cut -d: -f1) clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -58,7 +58,7 @@ browser: ## Install the Chromium that the dashboard's tests drive (Debian's pack
 	@command -v chromium google-chrome chrome >/dev/null || { apt-get update -qq && apt-get install -yqq --no-install-recommends chromium; } >/dev/null
 
 up-production: $(VENV)/installed-production services ## Run the platform on the servers of `make services`
-	@set -a && . var/services/services.env && $(BIN)/rewardloop init && exec $(BIN)/rewardloop up
+	@set -a && . var/services/services.env && REWARDLOOP_SEPARATE_MODEL_SERVICES=true && $(BIN)/rewardloop init && exec $(BIN)/rewardloop up
 
 services: install ## Run Kafka, PostgreSQL and Redis as processes of this machine, state and addresses in ./var/services
 	@$(BIN)/python -m deploy.local start
@@ -69,8 +69,20 @@ services-install: install ## Install what `make services` starts (Debian's packa
 services-stop: install ## End the servers of `make services`, and no others
 	@$(BIN)/python -m deploy.local stop
 
+faults: install-dev services-install ## Break the platform under load, 200,000 events, and write docs/reliability.md (ARGS="--only NAME" does less)
+	$(BIN)/python -m tests.faults --bounds --to docs/reliability.md $(ARGS)
+
+faults-short: install-dev services-install ## One fault of each kind, in under six minutes
+	$(BIN)/python -m tests.faults --short $(ARGS)
+
 images: ## Build the images rewardloop:slim and rewardloop:torch by docker or buildah (BASE_IMAGE=debootstrap: from Debian's packages)
 	@deploy/images/build.sh
+
+test-images: install-dev services-install ## Start what `make images` built as docker-compose.yml says, on real servers, and take a decision through all of it (root)
+	@PYTHON=$(abspath $(BIN)/python) tests/images/run.sh
+
+docs: install-dev ## Build the documentation's site into ./site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench-episodes: install-dev ## FrozenLake and CliffWalking from a random policy's log (ARGS=cliffwalking does one)
 	$(BIN)/python -m benchmarks.episodes $(ARGS)
@@ -81,8 +93,11 @@ bench-encoders: install-dev ## Emoji by their names and as pictures, with and wi
 bench-fine-tune: install-dev ## Seconds and memory of one fine-tune (ARGS="--processes 2" runs it on two)
 	$(BIN)/python -m benchmarks.fine_tune $(ARGS)
 
-bench: install-dev ## Decisions per second through the whole platform
-	$(BIN)/python -m benchmarks.decide
+bench: install-dev ## Decisions per second, beside the bare limit and other servers (ARGS="--peers FOLDER" names those)
+	$(BIN)/python -m benchmarks.decide $(ARGS)
+
+bench-joiner: install-dev services ## Events per second that the joiner joins on PostgreSQL and Kafka, beside reading the log alone
+	$(BIN)/python -m benchmarks.joiner $(ARGS)
 
 bench-learning: install-dev ## Reward earned on real streams beside Vowpal Wabbit (ARGS="--streams digits --seeds 1" does less)
 	$(BIN)/python -m benchmarks.learning $(ARGS)
@@ -100,7 +115,7 @@ $(VENV)/installed: $(BIN)/uv requirements/torch.lock requirements/embedded.lock 
 	@echo "Installing Rewardloop into ./$(VENV) (torch first, the largest part) …"
 	$(UV) $(TORCH)
 	$(UV) --require-hashes --no-deps -r requirements/embedded.lock
-	$(UV) --no-deps --editable .
+	$(UV) --no-deps --editable . --editable sdk/python
 	@touch $@
 
 $(VENV)/installed-production: $(VENV)/installed requirements/production.lock

@@ -1,8 +1,12 @@
-"""Decisions per second through the whole platform, beside the bare limit of the machine, in one run.
+"""Decisions per second of the whole platform, beside the bare limit of the machine and other model servers, in one run.
 
 The decision is that of the peers in ../shared/bench/peers: three embeddings, ten actions with 32 features, one action
-drawn with its probability. The limit is their bare uvicorn process with gathered batches, which checks no key, logs
-nothing and calls no service. wrk (Debian's) drives both from the same machine.
+drawn with its probability. Ours comes over HTTP with its key checked, goes through three gRPC services and is on the
+disk before it is answered. The limit is the peers' bare process with gathered batches: it checks no key, logs nothing
+and calls no service. All are measured in turn, so that what else the machine does strikes each alike; wrk (Debian's)
+drives them from the same machine. Joiner, trainer and dashboard pause, but in the line that says otherwise.
+
+LitServe, BentoML and Ray Serve take part where `--peers` names a copy of that folder in which install.sh has run.
 """
 
 import argparse
@@ -15,135 +19,200 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import httpx
 import numpy as np
+import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.serving import served_platform, tree, wait_for
+from benchmarks.serving import paused, served_platform, tree, wait_for, wait_for_version
 
-PEERS = Path(__file__).resolve().parents[2] / "shared/bench/peers"
-DIMENSIONS = {"text": 384, "image": 512, "audio": 128}
+PEERS: Final = Path(__file__).resolve().parents[2] / "shared/bench/peers"
+DIMENSIONS: Final = {"text": 384, "image": 512, "audio": 128}
 ACTIONS, FEATURES = 10, 32
-LOOP = "benchmark"
+LOOP: Final = "benchmark"
+LIMIT: Final = "the bare limit (no key, no log, no services)"
+FIGURES: Final = ("rate", "p50_ms", "p99_ms", "cpu_ms")
+# Of the platform: what a decision goes through.
+SERVING: Final = ("services models", "services.encoding", "services.fusion", "services.policy", "services.gateway")
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What wrk drives: where, with which body and key, and whose processor time counts."""
+
+    url: str
+    body: bytes
+    processes: Sequence[psutil.Process]
+    key: str = ""
+
+
+# Starts a server, and ends it.
+Start = Callable[[], AbstractContextManager[Target]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--connections", default="1,16,64")
     parser.add_argument("--seconds", type=int, default=5, help="of one run")
-    parser.add_argument("--runs", type=int, default=3, help="the median of them counts")
+    parser.add_argument("--runs", type=int, default=3, help="of each server, in turn; the median counts")
+    parser.add_argument("--peers", type=Path, default=PEERS, help="the folder of the other servers")
+    parser.add_argument("--only", default="", help="measure servers whose names hold this alone")
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is not here: apt-get install wrk")
     connections = [int(count) for count in options.connections.split(",")]
-    results = {"Rewardloop, all services": measure_platform(connections, options.seconds, options.runs)}
-    if PEERS.is_dir():
-        results["the bare limit (no key, no log, no services)"] = measure_limit(
-            connections, options.seconds, options.runs
-        )
+    servers = {name: start for name, start in servers_of(options.peers).items() if options.only in name}
+    runs: dict[str, list[dict[int, Figures]]] = {name: [] for name in servers}
+    for _ in range(options.runs):
+        for name, start in servers.items():
+            with start() as target:
+                runs[name].append(drive(target, connections, options.seconds))
+    results = {name: medians(of_server) for name, of_server in runs.items()}
     show(results, connections)
     print("DECIDE", json.dumps(results))
 
 
-def measure_platform(connections: list[int], seconds: int, runs: int) -> dict[int, dict[str, float]]:
-    with tempfile.TemporaryDirectory() as home, served_platform(Path(home)) as (url, key, process):
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as http:
+def servers_of(peers: Path) -> dict[str, Start]:
+    """Everything that can be measured here, by name."""
+    servers: dict[str, Start] = {
+        "Rewardloop, three services": lambda: serving_platform(separate=True),
+        "Rewardloop, co-located": lambda: serving_platform(separate=False),
+        "Rewardloop, co-located, joiner and trainer beside it": lambda: serving_platform(separate=False, whole=True),
+    }
+    if (peers / "s_fastapi.py").is_file():
+        bare = [sys.executable, "-m", "uvicorn", "s_fastapi:app", "--port", "8000", "--loop", "uvloop"]
+        quiet = ["--http", "httptools", "--no-access-log", "--log-level", "warning"]
+        servers[LIMIT] = lambda: serving_peer(peers, [*bare, *quiet], GCF="100000", MODE="batch")
+    commands = {
+        "LitServe": ["vlit/bin/python", "s_litserve.py"],
+        "BentoML": ["vbento/bin/bentoml", "serve", "s_bento:Svc", "--host", "127.0.0.1", "--port", "8000", "-q"],
+        "Ray Serve": ["vray/bin/python", "s_ray.py"],
+    }
+    for name, (program, *arguments) in commands.items():
+        if (peers / program).exists():
+            command = [str(peers / program), *arguments]
+            servers[name] = lambda command=command, name=name: serving_peer(peers, command, nested=name == "BentoML")  # type: ignore[misc] # mypy takes no defaults of a lambda into account
+    return servers
+
+
+@contextmanager
+def serving_platform(separate: bool, whole: bool = False) -> Iterator[Target]:
+    """The platform with one loop that decides; all but what decides is paused, unless it is to run as a whole."""
+    apart = {"REWARDLOOP_SEPARATE_MODEL_SERVICES": str(separate).lower()}
+    with tempfile.TemporaryDirectory() as home, served_platform(Path(home), **apart) as (url, key, process):
+        body = json.dumps(platform_body()).encode()
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as http:
             modalities = {name: {"kind": "embedding", "dimension": size} for name, size in DIMENSIONS.items()}
             http.put(f"/v1/loops/{LOOP}", json={"modalities": modalities}).raise_for_status()
-            body = json.dumps(platform_body()).encode()
-            while http.post(f"/v1/loops/{LOOP}/decisions", content=body).raise_for_status().json()["fallback_reason"]:
-                time.sleep(0.2)
-        measured = drive(f"{url}/v1/loops/{LOOP}/decisions", body, connections, seconds, runs, {"KEY": key})
-        memory = sum(member.memory_full_info().pss for member in tree(process)) / 2**20
-        print(f"all processes of the platform together: {memory:.0f} MB (PSS)")
-        return measured
+            wait_for_version(http, f"/v1/loops/{LOOP}/decisions", body)
+        everything = tree(process)[1:]
+        decides = [one for one in everything if any(name in " ".join(one.cmdline()) for name in SERVING)]
+        others = [] if whole else [one for one in everything if one not in decides]
+        with paused(others):
+            yield Target(f"{url}/v1/loops/{LOOP}/decisions", body, everything if whole else decides, key)
 
 
-def measure_limit(connections: list[int], seconds: int, runs: int) -> dict[int, dict[str, float]]:
-    sys.path.insert(0, str(PEERS))
-    from model import payload_json  # type: ignore[import-not-found] # the peers' folder, where it is there
-
-    command = [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "s_fastapi:app",
-        "--port",
-        "8009",
-        "--loop",
-        "uvloop",
-        "--http",
-        "httptools",
-    ]
-    environment = os.environ | {"GCF": "100000", "MODE": "batch", "PYTHONDONTWRITEBYTECODE": "1"}
-    process = subprocess.Popen([*command, "--no-access-log", "--log-level", "warning"], cwd=PEERS, env=environment)
+@contextmanager
+def serving_peer(peers: Path, command: Sequence[str], nested: bool = False, **more: str) -> Iterator[Target]:
+    """A server of the peers' folder on port 8000; `nested`: its body holds a list of decisions, of one."""
+    payload = peer_body()
+    body = json.dumps({"xs": [payload]} if nested else payload).encode()
+    environment = os.environ | more | {"PYTHONPATH": str(peers), "PYTHONDONTWRITEBYTECODE": "1"}
+    process = subprocess.Popen(command, cwd=peers, env=environment, start_new_session=True)
     try:
-        url, body = "http://127.0.0.1:8009/v1/decide", payload_json()
-        wait_for(url, body, process)
-        return drive(url, body, connections, seconds, runs, {})
+        wait_for("http://127.0.0.1:8000/v1/decide", body, process)
+        yield Target("http://127.0.0.1:8000/v1/decide", body, tree(process))
     finally:
+        members = tree(process)
         process.terminate()
+        _, left = psutil.wait_procs(members, timeout=10)
+        for member in left:
+            member.kill()
         process.wait()
 
 
-def platform_body() -> dict[str, object]:
-    """The peers' payload as a decision of the platform."""
+def numbers() -> tuple[dict[str, list[float]], list[list[float]]]:
+    """The peers' payload: embeddings by modality, and the features of each action, as float32 is written."""
     generator = np.random.default_rng(0)
 
     def floats(count: int) -> list[float]:
-        return [round(float(value), 6) for value in generator.standard_normal(count)]
+        return [float(str(number)) for number in generator.standard_normal(count).astype(np.float32)]
 
-    context = {name: floats(size) for name, size in DIMENSIONS.items()}
-    features = [{f"f{index}": value for index, value in enumerate(floats(FEATURES))} for _ in range(ACTIONS)]
+    return {name: floats(size) for name, size in DIMENSIONS.items()}, [floats(FEATURES) for _ in range(ACTIONS)]
+
+
+def platform_body() -> dict[str, object]:
+    """The payload as a decision of the platform, whose features have names."""
+    context, actions = numbers()
+    features = [{f"f{index}": value for index, value in enumerate(row)} for row in actions]
     return {"context": context, "actions": [{"id": f"a{i}", "features": row} for i, row in enumerate(features)]}
 
 
-def drive(
-    url: str, body: bytes, connections: list[int], seconds: int, runs: int, environment: Mapping[str, str]
-) -> dict[int, dict[str, float]]:
-    """Medians over the runs of rate, p50 and p99, and the sum of errors, by number of connections."""
-    with tempfile.NamedTemporaryFile() as file:
-        Path(file.name).write_bytes(body)
+def peer_body() -> dict[str, object]:
+    context, actions = numbers()
+    listed = [{"id": f"a{index}", "features": row} for index, row in enumerate(actions)]
+    return {"request_id": "r0", "modalities": context, "actions": listed}
 
-        def run(count: int, length: int) -> dict[str, float]:
-            script = str(Path(__file__).with_name("decide.lua"))
-            command = ["wrk", "-t1", f"-c{count}", f"-d{length}s", "--timeout", "5s", "-s", script, url]
-            output = subprocess.run(
-                command, env=os.environ | {"BODY": file.name, **environment}, check=True, capture_output=True
-            )
+
+def drive(target: Target, connections: Sequence[int], seconds: int) -> dict[int, Figures]:
+    """Rate, p50, p99, errors, and milliseconds of processor time a decision (wrk's not counted), by connections."""
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(target.body)
+        script = str(Path(__file__).with_name("decide.lua"))
+        environment = os.environ | {"BODY": file.name, "KEY": target.key}
+
+        def run(count: int, length: int) -> Figures:
+            before = _processor_seconds(target.processes)
+            command = ["wrk", "-t1", f"-c{count}", f"-d{length}s", "--timeout", "5s", "-s", script, target.url]
+            output = subprocess.run(command, env=environment, check=True, capture_output=True)
             found = re.search(rb"RESULT (.*)", output.stdout)
             assert found is not None
-            figures: dict[str, float] = json.loads(found[1])
-            return figures
+            figures: Figures = json.loads(found[1])
+            spent = _processor_seconds(target.processes) - before
+            return figures | {"cpu_ms": 1000 * spent / max(1.0, figures["rate"] * length)}
 
         run(16, 3)
-        measured = {count: [run(count, seconds) for _ in range(runs)] for count in connections}
+        return {count: run(count, seconds) for count in connections}
+
+
+def medians(runs: Sequence[Mapping[int, Figures]]) -> dict[int, Figures]:
     return {
-        count: {name: statistics.median(figures[name] for figures in rows) for name in ("rate", "p50_ms", "p99_ms")}
-        | {"errors": sum(figures["errors"] for figures in rows)}
-        for count, rows in measured.items()
+        count: {name: statistics.median(run[count][name] for run in runs) for name in FIGURES}
+        | {"errors": sum(run[count]["errors"] for run in runs)}
+        for count in runs[0]
     }
 
 
-def show(results: Mapping[str, Mapping[int, Mapping[str, float]]], connections: list[int]) -> None:
+def show(results: Mapping[str, Mapping[int, Figures]], connections: Sequence[int]) -> None:
     table = Table(title=f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
     table.add_column("server")
     for count in connections:
         table.add_column(f"{count} connections", justify="right")
+    limit = results.get(LIMIT)
     for name, measured in results.items():
-        table.add_row(
-            name,
-            *(
-                f"{m['rate']:,.0f}/s\np50 {m['p50_ms']:.1f} ms\np99 {m['p99_ms']:.1f} ms\nerrors {m['errors']:.0f}"
-                for m in measured.values()
-            ),
-        )
+        table.add_row(name, *(_cell(m, None if limit is None else limit[count]) for count, m in measured.items()))
     Console().print(table)
+
+
+def _cell(figures: Figures, limit: Figures | None) -> str:
+    share = "" if limit is None else f" ({figures['rate'] / limit['rate']:.2f} of the limit)"
+    return (
+        f"{figures['rate']:,.0f}/s{share}\np50 {figures['p50_ms']:.1f}, p99 {figures['p99_ms']:.1f} ms\n"
+        f"{figures['cpu_ms']:.2f} ms of processor\nerrors {figures['errors']:.0f}\n"
+    )
+
+
+def _processor_seconds(processes: Sequence[psutil.Process]) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in processes if process.is_running())
 
 
 if __name__ == "__main__":

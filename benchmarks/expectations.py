@@ -21,6 +21,8 @@ from shared.settings import PlatformSettings
 
 BINS: Final = 10
 LEAST: Final = 20
+# Versions whose lines a legend can name.
+TOLD_APART: Final = 10
 
 # [N, 3]: version, expected and joined reward.
 Told = NDArray[np.float64]
@@ -66,7 +68,8 @@ def plot_calibration(axes: Axes, told: Told) -> None:
         means = [(expected[bins == one].mean(), reward[bins == one].mean()) for one in kept]
         axes.plot(*np.array(means).reshape(-1, 2).T, marker="o", markersize=3, label=f"version {int(version)}")
     axes.set(xlabel="expected reward", ylabel="reward", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(loc="upper left", fontsize="x-small")
+    if len(np.unique(told[:, 0])) <= TOLD_APART:
+        axes.legend(loc="upper left", fontsize="x-small")
 
 
 def _told(action_id: str, reward: float, payload: bytes) -> tuple[float, float, float]:

@@ -5,8 +5,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -47,6 +47,25 @@ def wait_for(url: str, body: bytes | None, process: subprocess.Popen[bytes]) -> 
             pass
         time.sleep(0.2)
     sys.exit(f"the server of {url} has ended")
+
+
+def wait_for_version(http: httpx.Client, url: str, body: bytes) -> None:
+    """Returns once a model version decides there."""
+    while http.post(url, content=body).raise_for_status().json()["fallback_reason"] is not None:
+        time.sleep(0.2)
+
+
+@contextmanager
+def paused(processes: Sequence[psutil.Process]) -> Iterator[None]:
+    """They stand still."""
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 def tree(process: subprocess.Popen[bytes]) -> list[psutil.Process]:

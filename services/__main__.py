@@ -17,16 +17,23 @@ import typer
 from pydantic import Field
 from rich.console import Console
 
+from services.cli.app import CommandGroup, mount
 from services.supervisor import Program, Supervisor
-from shared.db.upgrading import UnusableDatabaseError, open_upgraded
+from shared.db.schema import UnusableDatabaseError
+from shared.db.upgrading import open_upgraded
 from shared.eventlog import EventLogError
-from shared.settings import PlatformSettings
+from shared.settings import PlatformSettings, told
 
 MAKE_NAMES: Final = ("make", "gmake")
+MODEL_SERVICES: Final = ("encoding", "fusion", "policy")
 INTERRUPT_SECONDS: Final = 0.25
 INTERRUPT_LOOKS: Final = 3
 
-cli = typer.Typer(help="Rewardloop: decide from everything you know of the moment, and learn from what happens next.")
+cli = typer.Typer(
+    cls=CommandGroup,
+    no_args_is_help=True,
+    help="Rewardloop: decide from everything you know of the moment, and learn from what happens next.",
+)
 console = Console(stderr=True, highlight=False)
 
 
@@ -35,12 +42,17 @@ class EmbeddedSettings(PlatformSettings):
 
     port: int = Field(default=8000, ge=1, le=65535, description="The gateway's port on 127.0.0.1.")
     dashboard_port: int = Field(default=8001, ge=1, le=65535, description="The dashboard's port on 127.0.0.1.")
+    separate_model_services: bool = Field(
+        default=False,
+        description="Encoding, fusion and policy in a process each: one that ends takes none of the others with it, "
+        "for about 400 MB more.",
+    )
 
 
 @cli.command()
 def up() -> None:
     """Runs the whole platform in the foreground; Ctrl-C ends it."""
-    settings = EmbeddedSettings()
+    settings = told(EmbeddedSettings)
     home = settings.home.resolve()
     with _state_folder(home), tempfile.TemporaryDirectory(prefix="rewardloop-") as sockets:
         for port, variable in (
@@ -52,14 +64,14 @@ def up() -> None:
             open_upgraded(settings.database).dispose()
         except UnusableDatabaseError as error:
             _give_up(str(error))
-        supervisor = Supervisor(_programs(), _environment(settings, Path(sockets)), home / "logs", console.print)
+        supervisor = Supervisor(programs(settings), _environment(settings, Path(sockets)), home / "logs", console.print)
         asyncio.run(_run(supervisor, settings))
 
 
 @cli.command()
 def init() -> None:
     """Brings the database to this version's schema, and makes the topics where the log is Kafka; once more is safe."""
-    settings = EmbeddedSettings()
+    settings = told(EmbeddedSettings)
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         engine = open_upgraded(settings.database)
@@ -79,8 +91,8 @@ def init() -> None:
         _give_up(str(error))
 
 
-@cli.command(hidden=True)
-def models() -> None:
+@cli.command("model-services", hidden=True)
+def model_services() -> None:
     """The three model services in one process, each with a server of its own."""
     from services.encoding.server import run as run_encoding
     from services.encoding.settings import EncodingSettings
@@ -92,12 +104,15 @@ def models() -> None:
 
     async def serve(stop: asyncio.Event) -> None:
         await asyncio.gather(
-            run_encoding(EncodingSettings(), stop),
-            run_fusion(FusionServiceSettings(), stop),
-            run_policy(PolicySettings(), stop),
+            run_encoding(told(EncodingSettings), stop),
+            run_fusion(told(FusionServiceSettings), stop),
+            run_policy(told(PolicySettings), stop),
         )
 
-    run_process("models", PlatformSettings().log_level, serve)
+    run_process("models", told(PlatformSettings).log_level, serve)
+
+
+mount(cli)
 
 
 def main() -> None:
@@ -169,10 +184,13 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def _programs() -> list[Program]:
+def programs(settings: EmbeddedSettings) -> list[Program]:
+    """The processes of the platform."""
     python = [sys.executable, "-m"]
+    together = [Program("models", [*python, "services", "model-services"])]
+    apart = [Program(name, [*python, f"services.{name}"]) for name in MODEL_SERVICES]
     return [
-        Program("models", [*python, "services", "models"]),
+        *(apart if settings.separate_model_services else together),
         Program("gateway", [*python, "services.gateway"]),
         Program("feedback", [*python, "services.feedback"]),
         Program("trainer-worker", [*python, "services.trainer", "worker"]),
@@ -182,10 +200,7 @@ def _programs() -> list[Program]:
 
 
 def _environment(settings: EmbeddedSettings, sockets: Path) -> dict[str, str]:
-    addresses = {
-        f"REWARDLOOP_{service.upper()}_ADDRESS": f"unix:{sockets / service}"
-        for service in ("encoding", "fusion", "policy")
-    }
+    addresses = {f"REWARDLOOP_{service.upper()}_ADDRESS": f"unix:{sockets / service}" for service in MODEL_SERVICES}
     return {
         **os.environ,
         **addresses,

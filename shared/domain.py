@@ -1,7 +1,7 @@
 """The nouns of the platform. Times are microseconds since 1970, UTC, by the server's clock, and end in `_at`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -38,10 +38,14 @@ Context = Mapping[str, ContextValue]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A candidate; `features` is None where the action is known by its id alone."""
+    """A candidate; `features` is None where the action is known by its id alone.
+
+    `logged` is what wire.logged_action made of it: candidates come again and again, and need be written once.
+    """
 
     id: str
     features: Table | None = None
+    logged: bytes | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,15 @@ class Decision:
     deferred: bool = False
     # Share of each modality that was used; None where nobody asked for it, or none mattered.
     modality_importance: Mapping[str, float] | None = None
+    # `champion`, `canary` or `holdout`, and the arm's share, where a rollout or a holdout is under way.
+    arm: str | None = None
+    arm_share: float = 1.0
+    # Whose decision it was to be: another one than `model_version` where that had to be rescued.
+    assigned_version: int | None = None
+    rollout_id: str | None = None
+    rollout_step: int | None = None
+    # Microseconds from the request to the choice.
+    decided_in: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,3 +294,40 @@ class TrainingRun:
     @property
     def ref(self) -> RunRef:
         return RunRef(self.tenant, self.loop_id, self.training_run_id)
+
+
+EvaluationStatus = Literal["queued", "running", "succeeded", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRef:
+    """One evaluation of one loop."""
+
+    tenant: str
+    loop_id: str
+    evaluation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """An off-policy evaluation, asked for or done; `settings` and `result` are JSON of shared.evaluation's models.
+
+    `covers` is topic/partition → log offset that the joiner must have passed before it starts.
+    """
+
+    tenant: str
+    loop_id: str
+    evaluation_id: str
+    status: EvaluationStatus
+    settings: Mapping[str, object]
+    requested_at: int
+    covers: Mapping[str, int]
+    started_at: int | None = None
+    finished_at: int | None = None
+    progress: float = 0.0
+    result: Mapping[str, object] | None = None
+    detail: str | None = None
+
+    @property
+    def ref(self) -> EvaluationRef:
+        return EvaluationRef(self.tenant, self.loop_id, self.evaluation_id)

@@ -1,24 +1,27 @@
 """Topics of the event log, and events as records: a protobuf payload in a CloudEvents envelope (binary mode)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
-from cloudevents.core.bindings.kafka import KafkaMessage, to_binary_event
+from cloudevents.core.bindings.kafka import to_binary_event
 from cloudevents.core.v1.event import CloudEvent
 from google.protobuf.message import DecodeError, Message
 
 from shared import domain, wire
 from shared.eventlog import Record
 from shared.pb.events.v1 import events_pb2
+from shared.rollouts import ShadowScored
 
 DECISIONS: Final = "rewardloop.decisions"
 FEEDBACK: Final = "rewardloop.feedback"
 EXPERIENCES: Final = "rewardloop.experiences"
 MODELS: Final = "rewardloop.models"
+SHADOWS: Final = "rewardloop.shadows"
 DEAD_LETTERS: Final = "rewardloop.dead-letters"
-TOPICS: Final = (DECISIONS, FEEDBACK, EXPERIENCES, MODELS, DEAD_LETTERS)
+TOPICS: Final = (DECISIONS, FEEDBACK, EXPERIENCES, MODELS, SHADOWS, DEAD_LETTERS)
 
 TYPE_PREFIX: Final = "rewardloop.events.v1."
 
@@ -41,12 +44,14 @@ Event = (
     | domain.ImportedExperience
     | domain.Experience
     | ModelPublished
+    | ShadowScored
 )
 
 
 def decision_record(decision: domain.Decision) -> Record:
     key = f"{decision.tenant}/{decision.loop_id}/{decision.decision_id}"
-    return _record("gateway", key, decision.decision_id, decision.decided_at, wire.decision_to_pb(decision))
+    envelope = _envelope("gateway", events_pb2.DecisionMade.DESCRIPTOR.full_name)
+    return _enveloped(envelope, key, decision.decision_id, decision.decided_at, wire.decision_bytes(decision))
 
 
 def activation_record(activation: domain.Activation) -> Record:
@@ -77,6 +82,12 @@ def experience_record(experience: domain.Experience, joined_at: int) -> Record:
     return _record("feedback", key, event_id, joined_at, wire.experience_to_pb(experience))
 
 
+def shadow_record(scored: ShadowScored) -> Record:
+    key = f"{scored.tenant}/{scored.loop_id}/{scored.decision_id}"
+    event_id = f"{scored.rollout_id}/{scored.decision_id}"
+    return _record("gateway", key, event_id, scored.scored_at, wire.shadow_to_pb(scored))
+
+
 def model_record(event: ModelPublished) -> Record:
     key = f"{event.tenant}/{event.loop_id}"
     message = events_pb2.ModelPublished(tenant=event.tenant, loop_id=event.loop_id, version=event.version)
@@ -100,16 +111,28 @@ def event_from_record(record: Record) -> Event:
 
 
 def _record(source: str, key: str, event_id: str, time: int, payload: Message) -> Record:
+    envelope = _envelope(source, payload.DESCRIPTOR.full_name)
+    return _enveloped(envelope, key, event_id, time, payload.SerializeToString(deterministic=True))
+
+
+@lru_cache(maxsize=64)
+def _envelope(source: str, event_type: str) -> Mapping[str, bytes]:
+    """The headers that all events of a kind share, and places for their own."""
     attributes = {
-        "id": event_id,
+        "id": "id",
         "source": f"/rewardloop/{source}",
-        "type": payload.DESCRIPTOR.full_name,
+        "type": event_type,
         "specversion": "1.0",
-        "time": datetime.fromtimestamp(time / 1e6, UTC),
+        "time": datetime.fromtimestamp(0, UTC),
         "datacontenttype": "application/protobuf",
     }
-    message: KafkaMessage = to_binary_event(CloudEvent(attributes, payload.SerializeToString(deterministic=True)))
-    return Record(key=key, headers=message.headers, value=message.value)
+    return to_binary_event(CloudEvent(attributes, b"")).headers
+
+
+def _enveloped(envelope: Mapping[str, bytes], key: str, event_id: str, time: int, payload: bytes) -> Record:
+    moment = datetime.fromtimestamp(time / 1e6, UTC).isoformat().replace("+00:00", "Z")
+    own = {"ce_id": event_id.encode(), "ce_time": moment.encode()}
+    return Record(key=key, headers={**envelope, **own}, value=payload)
 
 
 def _model_published(record: Record) -> ModelPublished:
@@ -145,4 +168,5 @@ _DECODERS: Final[dict[str, Callable[[Record], Event]]] = {
         events_pb2.ExperienceJoined.FromString(record.value)
     ),
     TYPE_PREFIX + "ModelPublished": _model_published,
+    TYPE_PREFIX + "ShadowScored": lambda record: wire.shadow_from_pb(events_pb2.ShadowScored.FromString(record.value)),
 }

@@ -11,6 +11,7 @@ from typing import Final, TypeVar, cast
 import grpc
 import structlog
 import torch
+import uvloop
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -153,4 +154,4 @@ def run_process(service: str, log_level: str, serve: Callable[[asyncio.Event], A
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await serve(stop)
 
-    asyncio.run(main())
+    uvloop.run(main())

@@ -1,11 +1,33 @@
 """What every process of the platform is told by its environment (prefix REWARDLOOP_); a service adds its own."""
 
+import sys
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.eventlog.settings import KafkaSettings
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+def told(settings: type[SettingsT]) -> SettingsT:
+    """What the environment says; a process that is told nonsense ends with a line for each such setting."""
+    try:
+        return settings()
+    except ValidationError as error:
+        # Without what was given: it may be a secret.
+        sys.exit("\n".join(_refusal(settings, str(one["loc"][0]), one["msg"]) for one in error.errors() if one["loc"]))
+    except SettingsError as error:
+        sys.exit(str(error))
+
+
+def _refusal(settings: type[BaseSettings], name: str, message: str) -> str:
+    variable = f"{settings.model_config.get('env_prefix', '')}{name}".upper()
+    field = settings.model_fields.get(name)
+    meaning = f" ({field.description})" if field is not None and field.description else ""
+    return f"{variable}: {message}{meaning}"
 
 
 class PlatformSettings(KafkaSettings):
@@ -31,7 +53,11 @@ class PlatformSettings(KafkaSettings):
         default=None,
         description="Pretrained encoders that loops may name, a folder each; default: `encoders` below `home`.",
     )
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_level: str = Field(
+        default="INFO",
+        pattern="^(DEBUG|INFO|WARNING|ERROR)$",
+        description="The least that is logged: DEBUG, INFO, WARNING or ERROR.",
+    )
 
     @property
     def database(self) -> str:

@@ -8,14 +8,19 @@ from celery import Celery
 from kombu.transport import filesystem
 from uuid_utils import uuid7
 
-from shared.domain import RunRef
+from shared.domain import EvaluationRef, RunRef
 from shared.settings import PlatformSettings
 
 RUN_TRAINING: Final = "rewardloop.run_training"
+RUN_EVALUATION: Final = "rewardloop.run_evaluation"
 SCHEDULE: Final = "rewardloop.schedule_training"
 REPORT: Final = "rewardloop.report_loop"
 SCHEDULE_REPORTS: Final = "rewardloop.schedule_reports"
+CONTROL_ROLLOUTS: Final = "rewardloop.control_rollouts"
+DELIVER_WEBHOOKS: Final = "rewardloop.deliver_webhooks"
 QUEUE: Final = "training"
+# Of what must not wait for a fine-tune.
+CONTROL: Final = "control"
 # How often beat has due runs looked for; a tick that no worker took until the next one is dropped.
 TICK_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.1
@@ -62,7 +67,17 @@ def celery_app(settings: PlatformSettings) -> Celery:
                 "task": SCHEDULE,
                 "schedule": TICK_SECONDS,
                 "options": {"expires": TICK_SECONDS, "ignore_result": True},
-            }
+            },
+            "deliver_webhooks": {
+                "task": DELIVER_WEBHOOKS,
+                "schedule": TICK_SECONDS,
+                "options": {"queue": CONTROL, "expires": TICK_SECONDS, "ignore_result": True},
+            },
+            "control_rollouts": {
+                "task": CONTROL_ROLLOUTS,
+                "schedule": TICK_SECONDS,
+                "options": {"queue": CONTROL, "expires": TICK_SECONDS, "ignore_result": True},
+            },
         },
         **(_folder(settings.broker_folder) if settings.broker_url is None else _redis(settings.broker_url)),
     )
@@ -74,7 +89,7 @@ def _folder(folder: Path) -> dict[str, object]:
     messages, control = folder / "messages", folder / "control"
     for made in (messages, control):
         made.mkdir(parents=True, exist_ok=True)
-    _bind_queue(control)
+    _bind_queues(control)
     return {
         "broker_url": "filesystem://localhost/",
         "broker_transport": f"{Transport.__module__}:{Transport.__name__}",
@@ -108,13 +123,14 @@ def _redis(url: str) -> dict[str, object]:
     }
 
 
-def _bind_queue(control: Path) -> None:
-    """Kombu writes the binding in place, so that of two processes that start at once one reads half of it."""
-    table = control / f"{QUEUE}.exchange"
-    if not table.exists():
-        part = control / f".{uuid7()}"
-        part.write_text(json.dumps([[QUEUE, "", QUEUE]]), encoding="utf-8")
-        part.rename(table)
+def _bind_queues(control: Path) -> None:
+    """Kombu writes a binding in place, so that of two processes that start at once one reads half of it."""
+    for queue in (QUEUE, CONTROL):
+        table = control / f"{queue}.exchange"
+        if not table.exists():
+            part = control / f".{uuid7()}"
+            part.write_text(json.dumps([[queue, "", queue]]), encoding="utf-8")
+            part.rename(table)
 
 
 def enqueue_run(app: Celery, run: RunRef) -> None:
@@ -124,3 +140,13 @@ def enqueue_run(app: Celery, run: RunRef) -> None:
         kombu.exceptions.OperationalError: the broker is away; beat sends the hint again by itself.
     """
     app.send_task(RUN_TRAINING, args=[run.tenant, run.loop_id, run.training_run_id])
+
+
+def enqueue_evaluation(app: Celery, ref: EvaluationRef) -> None:
+    """Hints to a worker that an evaluation's row waits; call it after the row is committed. It blocks for seconds at
+    most.
+
+    Raises:
+        kombu.exceptions.OperationalError: the broker is away; beat sends the hint again by itself.
+    """
+    app.send_task(RUN_EVALUATION, args=[ref.tenant, ref.loop_id, ref.evaluation_id])

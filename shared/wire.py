@@ -11,8 +11,10 @@ from shared.pb.context.v1 import context_pb2
 from shared.pb.events.v1 import events_pb2
 from shared.pb.serving.v1 import serving_pb2
 from shared.pb.tensor.v1 import tensor_pb2
+from shared.rollouts import ShadowScored
 
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "float64", "int64", "bool")}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class WireError(ValueError):
@@ -21,11 +23,22 @@ class WireError(ValueError):
 
 def tensor_to_pb(array: NDArray[np.generic]) -> tensor_pb2.Tensor:
     """An array of dtype float32, float64, int64 or bool, any shape."""
-    name = array.dtype.name
-    if name not in DTYPES:
-        raise WireError(f"a tensor cannot be {name}: one of {', '.join(DTYPES)}")
-    data = np.ascontiguousarray(array, DTYPES[name]).tobytes()
-    return tensor_pb2.Tensor(data=data, dtype=name, shape=array.shape)
+    message = tensor_pb2.Tensor()
+    _fill(message, array)
+    return message
+
+
+def _fill(message: tensor_pb2.Tensor, array: NDArray[np.generic]) -> None:
+    """On the path of every decision, many times: hence one look-up, and no message between."""
+    name = NAMES.get(array.dtype)
+    if name is None:
+        little = array.dtype.newbyteorder("<")
+        if little not in NAMES:
+            raise WireError(f"a tensor cannot be {array.dtype.name}: one of {', '.join(DTYPES)}")
+        name, array = NAMES[little], array.astype(little)
+    message.data = array.tobytes()
+    message.dtype = name
+    message.shape.extend(array.shape)
 
 
 def tensor_from_pb(message: tensor_pb2.Tensor, dtype: str, dimensions: int) -> NDArray[np.generic]:
@@ -107,7 +120,7 @@ def context_to_pb(context: domain.Context) -> context_pb2.Context:
         elif isinstance(value, domain.Media):
             slot.media.CopyFrom(media_to_pb(value))
         elif isinstance(value, np.ndarray):
-            slot.embedding.CopyFrom(tensor_to_pb(value))
+            _fill(slot.embedding, value)
         else:
             slot.table.CopyFrom(table_to_pb(value))
     return message
@@ -139,11 +152,30 @@ def action_from_pb(message: context_pb2.Action) -> domain.Action:
     return domain.Action(message.id, table_from_pb(message.features) if message.HasField("features") else None)
 
 
+def logged_action(action: domain.Action) -> bytes:
+    """A serialised DecisionMade that holds this action alone; serialised messages in a row are read as their merge."""
+    if action.logged is not None:
+        return action.logged
+    return events_pb2.DecisionMade(actions=[action_to_pb(action)]).SerializeToString(deterministic=True)
+
+
 def actions_from_pb(messages: Sequence[context_pb2.Action]) -> list[domain.Action]:
     return [action_from_pb(message) for message in messages]
 
 
 def decision_to_pb(decision: domain.Decision) -> events_pb2.DecisionMade:
+    message = _without_actions(decision)
+    message.actions.extend(map(action_to_pb, decision.actions))
+    return message
+
+
+def decision_bytes(decision: domain.Decision) -> bytes:
+    """A serialised DecisionMade; its actions stand behind all else."""
+    rest = _without_actions(decision).SerializeToString(deterministic=True)
+    return b"".join([rest, *map(logged_action, decision.actions)])
+
+
+def _without_actions(decision: domain.Decision) -> events_pb2.DecisionMade:
     scores = decision.scores
     return events_pb2.DecisionMade(
         tenant=decision.tenant,
@@ -151,7 +183,6 @@ def decision_to_pb(decision: domain.Decision) -> events_pb2.DecisionMade:
         decision_id=decision.decision_id,
         decided_at=decision.decided_at,
         context=context_to_pb(decision.context),
-        actions=[action_to_pb(action) for action in decision.actions],
         excluded_action_ids=decision.excluded_action_ids,
         baseline_action_id=decision.baseline_action_id,
         episode_id=decision.episode_id,
@@ -175,6 +206,12 @@ def decision_to_pb(decision: domain.Decision) -> events_pb2.DecisionMade:
         request_sha256=decision.request_sha256,
         modality_importance=decision.modality_importance,
         policy_logits=None if scores is None or scores.policy_logits is None else tensor_to_pb(scores.policy_logits),
+        arm=decision.arm,
+        arm_share=decision.arm_share if decision.arm else None,
+        assigned_version=decision.assigned_version,
+        rollout_id=decision.rollout_id,
+        rollout_step=decision.rollout_step,
+        decided_in=decision.decided_in,
     )
 
 
@@ -206,6 +243,12 @@ def decision_from_pb(message: events_pb2.DecisionMade) -> domain.Decision:
         subject_id=message.subject_id if message.HasField("subject_id") else None,
         deferred=message.deferred,
         modality_importance=dict(message.modality_importance) or None,
+        arm=message.arm or None,
+        arm_share=message.arm_share if message.arm else 1.0,
+        assigned_version=message.assigned_version if message.HasField("assigned_version") else None,
+        rollout_id=message.rollout_id if message.HasField("rollout_id") else None,
+        rollout_step=message.rollout_step if message.HasField("rollout_id") else None,
+        decided_in=message.decided_in,
     )
 
 
@@ -354,4 +397,32 @@ def experience_from_pb(message: events_pb2.ExperienceJoined) -> domain.Experienc
         action_embedding=floats_from_pb(message.action_embedding, 1) if message.HasField("action_embedding") else None,
         restates_sequence=message.restates_sequence if message.HasField("restates_sequence") else None,
         previous_reward=message.previous_reward if message.HasField("previous_reward") else None,
+    )
+
+
+def shadow_to_pb(scored: ShadowScored) -> events_pb2.ShadowScored:
+    return events_pb2.ShadowScored(
+        tenant=scored.tenant,
+        loop_id=scored.loop_id,
+        decision_id=scored.decision_id,
+        rollout_id=scored.rollout_id,
+        model_version=scored.model_version,
+        scored_at=scored.scored_at,
+        head_sequence=scored.head_sequence,
+        probabilities=None if scored.probabilities is None else tensor_to_pb(scored.probabilities),
+        expected_rewards=None if scored.expected_rewards is None else tensor_to_pb(scored.expected_rewards),
+    )
+
+
+def shadow_from_pb(message: events_pb2.ShadowScored) -> ShadowScored:
+    return ShadowScored(
+        tenant=message.tenant,
+        loop_id=message.loop_id,
+        decision_id=message.decision_id,
+        rollout_id=message.rollout_id,
+        model_version=message.model_version,
+        scored_at=message.scored_at,
+        head_sequence=message.head_sequence,
+        probabilities=doubles_from_pb(message.probabilities) if message.HasField("probabilities") else None,
+        expected_rewards=doubles_from_pb(message.expected_rewards) if message.HasField("expected_rewards") else None,
     )

@@ -20,6 +20,7 @@ from tests.databases import open_empty
 
 # Where this run of the tests starts servers: told to its workers, which inherit the environment.
 SERVICES_FOLDER = "REWARDLOOP_TEST_SERVICES"
+SHARED_FOLDER = "REWARDLOOP_SHARED"
 REQUIRE_SERVICES = "REWARDLOOP_REQUIRE_SERVICES"
 
 ServerT = TypeVar("ServerT", bound=LocalServer)
@@ -129,8 +130,9 @@ def redis(redis_url: str, tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data beside the project; tests that need it skip where it is not."""
-    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    """The folder of real data, beside the project or in $REWARDLOOP_SHARED; tests skip where it is not."""
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    folder = Path(os.environ.get(SHARED_FOLDER, beside)) / "data"
     if not folder.is_dir():
         pytest.skip(f"real data is not at {folder}")
     return folder

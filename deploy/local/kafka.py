@@ -24,7 +24,7 @@ class KafkaServer(LocalServer):
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.identity.port}"
+        return f"{self.host}:{self.identity.port}"
 
     def missing(self) -> str | None:
         if shutil.which("java") is None:
@@ -33,7 +33,7 @@ class KafkaServer(LocalServer):
 
     def answers(self) -> bool:
         # It listens only once it can serve.
-        return self.process() is not None and accepts(self.identity.port)
+        return self.process() is not None and accepts(self.identity.port, self.host)
 
     def prepare(self) -> Sequence[str]:
         properties = self.folder / "server.properties"
@@ -50,7 +50,7 @@ class KafkaServer(LocalServer):
         return _java("kafka.Kafka", str(properties))
 
     def _properties(self) -> dict[str, object]:
-        broker, controller = f"BROKER://127.0.0.1:{self.identity.port}", free_port()
+        broker, controller = f"BROKER://{self.address}", free_port()
         return {
             "process.roles": "broker,controller",
             "node.id": 1,

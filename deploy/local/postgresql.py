@@ -16,7 +16,6 @@ USER: Final = "rewardloop"
 # The account that runs it where we are root: Debian's package makes it.
 ACCOUNT: Final = "postgres"
 SETTINGS: Final = {
-    "listen_addresses": "127.0.0.1",
     # Its path may be too long for a socket; clients come over TCP.
     "unix_socket_directories": "",
     "shared_buffers": "32MB",
@@ -38,7 +37,7 @@ class PostgresqlServer(LocalServer):
     def address(self) -> str:
         """An SQLAlchemy URL for psycopg."""
         identity = self.identity
-        return f"postgresql+psycopg://{USER}:{identity.password}@127.0.0.1:{identity.port}/{USER}"
+        return f"postgresql+psycopg://{USER}:{identity.password}@{self.host}:{identity.port}/{USER}"
 
     def missing(self) -> str | None:
         return None if _programs() else "the programs initdb and postgres"
@@ -70,8 +69,11 @@ class PostgresqlServer(LocalServer):
         data = self.folder / "data"
         if not (data / "PG_VERSION").exists():
             self._make_cluster(data)
-        settings = [f"--{name}={value}" for name, value in {**SETTINGS, "port": self.identity.port}.items()]
+        settings = [f"--{name}={value}" for name, value in self._settings().items()]
         return [*_as_owner(), str(_program("postgres")), "-D", str(data), *settings]
+
+    def _settings(self) -> dict[str, object]:
+        return {**SETTINGS, "listen_addresses": self.host, "port": self.identity.port}
 
     def _make_cluster(self, data: Path) -> None:
         # What an interrupted initdb left is no cluster.
@@ -92,9 +94,11 @@ class PostgresqlServer(LocalServer):
         password.unlink()
         if made.returncode:
             raise ServerError(f"initdb made no cluster in {data}: {made.stderr.strip()}")
+        with (data / "pg_hba.conf").open("a") as access:
+            access.write("host all all samenet scram-sha-256\n")
 
     def _client(self, program: str) -> list[str]:
-        return [str(_program(program)), "--host=127.0.0.1", f"--port={self.identity.port}"]
+        return [str(_program(program)), f"--host={self.host}", f"--port={self.identity.port}"]
 
     def _run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"PGPASSWORD": self.identity.password, "LC_ALL": "C"}

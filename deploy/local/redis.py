@@ -21,13 +21,13 @@ class RedisServer(LocalServer):
 
     @property
     def address(self) -> str:
-        return f"redis://:{self.identity.password}@127.0.0.1:{self.identity.port}/0"
+        return f"redis://:{self.identity.password}@{self.host}:{self.identity.port}/0"
 
     def missing(self) -> str | None:
         return None if _program() else "the program redis-server"
 
     def answers(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.identity.port), timeout=1) as connection:
+        with suppress(OSError), socket.create_connection((self.host, self.identity.port), timeout=1) as connection:
             connection.sendall(f"AUTH {self.identity.password}\r\nPING\r\n".encode())
             with connection.makefile("rb") as answer:
                 return answer.read(len(READY)) == READY
@@ -37,7 +37,7 @@ class RedisServer(LocalServer):
         program = _program()
         assert program is not None
         lines = {
-            "bind": "127.0.0.1",
+            "bind": self.host,
             "port": self.identity.port,
             "requirepass": self.identity.password,
             "dir": self.folder,

@@ -22,6 +22,7 @@ POLL_SECONDS: Final = 0.1
 # Between a process's start as it was noted and as the kernel tells it again, which counts from a clock that moves.
 SAME_START_SECONDS: Final = 1.0
 LOG_TAIL: Final = 1000
+LOOPBACK: Final = "127.0.0.1"
 
 
 class ServerError(RuntimeError):
@@ -37,15 +38,19 @@ class Identity:
 
 
 class LocalServer(ABC):
-    """One server, with its state, log and pid file in a folder. It is this process's child or an earlier one's."""
+    """One server, with its state, log and pid file in a folder. It is this process's child or an earlier one's.
+
+    It listens on one address of this machine: the one that only this machine reaches, unless it is told another.
+    """
 
     name: ClassVar[str]
     # The setting by which the platform's processes are told the address.
     variable: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = LOOPBACK) -> None:
         self.folder = folder.resolve()
+        self.host = host
         self.log = self.folder / "server.log"
         self._pid_file = self.folder / "server.pid"
 
@@ -178,14 +183,14 @@ def _await(process: psutil.Process, seconds: float) -> None:
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nobody listens on now."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def accepts(port: int) -> bool:
-    """Whether somebody listens on a port of 127.0.0.1."""
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+def accepts(port: int, host: str = LOOPBACK) -> bool:
+    """Whether somebody listens on a port of an address of this machine."""
+    with suppress(OSError), socket.create_connection((host, port), timeout=1):
         return True
     return False
 

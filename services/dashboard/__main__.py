@@ -12,6 +12,7 @@ from services.dashboard.app import create_app
 from services.dashboard.settings import DashboardSettings
 from services.dashboard.site import Site
 from shared.lifeline import lifeline_of, watch_lifeline
+from shared.settings import told
 from shared.telemetry import configure_logging
 
 
@@ -36,7 +37,7 @@ def main() -> None:
     """Wires settings, logs and the lifeline."""
     # Sessions hold keys: what this process writes is for its user alone.
     os.umask(0o077)
-    settings = DashboardSettings()
+    settings = told(DashboardSettings)
     watch_lifeline(lifeline_of(os.environ))
     configure_logging(settings.log_level, "dashboard")
     # Their lines at INFO name every address that is read, and the ids of open pages.

@@ -11,7 +11,7 @@ class DashboardSettings(PlatformSettings):
     """Settings of the dashboard; times in seconds."""
 
     dashboard_host: str = Field(default="127.0.0.1", description="Where it listens; every page asks for a key.")
-    dashboard_port: int = Field(default=8001, ge=1, le=65535)
+    dashboard_port: int = Field(default=8001, ge=1, le=65535, description="Port that it listens on.")
     gateway_url: AnyHttpUrl = Field(
         default=AnyHttpUrl("http://127.0.0.1:8000"), description="The gateway whose API it reads."
     )

@@ -3,7 +3,8 @@
 from services.encoding.server import run
 from services.encoding.settings import EncodingSettings
 from shared.model_server import run_process
+from shared.settings import told
 
 if __name__ == "__main__":
-    settings = EncodingSettings()
+    settings = told(EncodingSettings)
     run_process("encoding", settings.log_level, lambda stop: run(settings, stop))

@@ -59,12 +59,11 @@ def encode(
     """Embeddings of contexts and candidate actions; a context with a refused value keeps its other modalities.
 
     Raises:
-        ValueError: actions where the version scores them by id alone, none where it does not, or one that it cannot
-            read.
+        ValueError: actions where the version scores them by id alone, or one that it cannot read.
     """
     architecture, encoder = version.manifest.architecture, version.part.own
-    if bool(actions) != architecture.action_features:
-        raise ValueError("actions are embedded exactly where the model version reads their features")
+    if actions and not architecture.action_features:
+        raise ValueError("the model version scores actions by id alone")
     rows, refusals = prepare(contexts, architecture.modalities, decode, fetch, version.part.trunks)
     with torch.inference_mode():
         embeddings_BMD, present_BM = encoder(collate(rows, list(architecture.modalities)))

@@ -16,9 +16,11 @@ from services.feedback.feeding import Feeder
 from services.feedback.joiner import Joiner, LogLostError
 from services.feedback.settings import FeedbackSettings
 from services.feedback.sharing import Share, Shared
+from services.feedback.windows import LoopKey
 from shared.clocks import monotonic, wall
 from shared.db.engine import open_engine
 from shared.db.offsets import FencedError
+from shared.db.schema import await_schema_or_exit
 from shared.eventlog import EventLog
 from shared.eventlog.opening import open_event_log
 from shared.grpc import open_blocking_channel
@@ -26,6 +28,7 @@ from shared.lifeline import lifeline_of, watch_lifeline
 from shared.pb.encoding.v1.encoding_pb2_grpc import EncodingServiceStub
 from shared.pb.fusion.v1.fusion_pb2_grpc import FusionServiceStub
 from shared.registry.artifacts import ArtifactStore
+from shared.settings import told
 from shared.telemetry import configure_logging
 
 # A call that is under way at the end is left to itself after so long: what it fed is fed again.
@@ -34,9 +37,10 @@ FEEDER_SECONDS: Final = 1.0
 
 def main() -> None:
     """Runs until SIGTERM or SIGINT; exit status 1 where another joiner has taken over or the log is lost."""
-    settings = FeedbackSettings()
+    settings = told(FeedbackSettings)
     watch_lifeline(lifeline_of(os.environ))
     configure_logging(settings.log_level, "feedback")
+    await_schema_or_exit(settings.database)
     # A queue's put may interrupt its get; an event's set may not interrupt its wait.
     signals: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -46,8 +50,10 @@ def main() -> None:
     logger = structlog.get_logger(__name__)
     logger.info("started")
     stop = threading.Event()
-    joiner = Joiner(engine, log, settings, _share(engine, settings), wall=wall, monotonic=monotonic)
-    feed = _feeder(engine, log, settings, joiner).run
+    joined: SimpleQueue[LoopKey] = SimpleQueue()
+    share = _share(engine, settings)
+    joiner = Joiner(engine, log, settings, share, wall=wall, monotonic=monotonic, tell=joined.put)
+    feed = _feeder(engine, log, settings, joiner, joined).run
     feeder = threading.Thread(target=feed, args=(stop,), name="feeder", daemon=True)
     feeder.start()
     try:
@@ -71,7 +77,9 @@ def _share(engine: Engine, settings: FeedbackSettings) -> Share | None:
     return Shared(engine, member, round(settings.joiner_lease_seconds * 1e6), monotonic)
 
 
-def _feeder(engine: Engine, log: EventLog, settings: FeedbackSettings, joiner: Joiner) -> Feeder:
+def _feeder(
+    engine: Engine, log: EventLog, settings: FeedbackSettings, joiner: Joiner, joined: SimpleQueue[LoopKey]
+) -> Feeder:
     return Feeder(
         engine,
         log,
@@ -80,6 +88,7 @@ def _feeder(engine: Engine, log: EventLog, settings: FeedbackSettings, joiner: J
         FusionServiceStub(open_blocking_channel(settings.fusion_address)),
         wall,
         lambda: joiner.leads,
+        joined,
     )
 
 

@@ -5,8 +5,11 @@ each experience in order: from the log where it decided itself, else as encoding
 """
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from queue import Empty, SimpleQueue
 from typing import Final
 
 import grpc
@@ -14,9 +17,19 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.feedback.repository import Joined, VersionBehind, read_joined, set_fed, versions_behind
+from services.feedback.repository import (
+    Joined,
+    VersionBehind,
+    forget_unnamed,
+    is_there,
+    read_joined,
+    set_fed,
+    versions_behind,
+)
+from services.feedback.windows import LoopKey
 from shared import wire
 from shared.db.engine import read_session, write_session
+from shared.db.version_states import add_states
 from shared.domain import Clock, Experience
 from shared.eventlog import EventLog, EventLogError
 from shared.events import EXPERIENCES, experience_record
@@ -35,8 +48,12 @@ COUNTED: Final = 500
 # Experiences without anything to feed that are looked through again after a restart, at most.
 UNTOLD: Final = 1000
 TIMEOUT: Final = 10.0
-PAUSE: Final = 0.02
+# How often every version is looked at, in seconds: what other joiners have joined, and what aliases name now. What this
+# process joins it is told.
+LOOK: Final = 0.5
+HOLDOUT: Final = "holdout"
 RETRY: Final = 0.5
+FORGET_INTERVAL: Final = 60.0
 
 logger: Final = structlog.get_logger(__name__)
 
@@ -53,8 +70,9 @@ class Feeder:
         fusion: FusionServiceStub,
         wall: Clock,
         is_on_duty: Callable[[], bool] = lambda: True,
+        joined: "SimpleQueue[LoopKey] | None" = None,
     ) -> None:
-        """`is_on_duty` says whether this process is the one that feeds now."""
+        """`is_on_duty` says whether this process is the one that feeds now; `joined` brings loops with experiences."""
         self._engine = engine
         self._log = log
         self._artifacts = artifacts
@@ -65,26 +83,57 @@ class Feeder:
         # By manifest: a version's name comes again where its loop is deleted and made anew.
         self._manifests: dict[str, Manifest] = {}
         self._looked_through: dict[str, int] = {}
+        self._joined: SimpleQueue[LoopKey] = joined or SimpleQueue()
+        self._forget_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
-        """Feeds until `stop`; what fails is tried again."""
-        pause = 0.0
-        while not stop.wait(pause):
+        """Feeds until `stop`; what fails is tried again. Loops of which nothing is joined cost nothing but a look."""
+        loops: set[LoopKey] | None = None
+        while not stop.is_set():
+            if loops is None:
+                look_at = time.monotonic() + LOOK
             try:
-                pause = 0.0 if self.step() else PAUSE
+                is_behind = self.step(loops)
             except (grpc.RpcError, SQLAlchemyError, EventLogError, ArtifactError) as error:
-                pause = RETRY
                 logger.info("feeding_waits", error=type(error).__name__)
+                stop.wait(RETRY)
+                loops = None
+                continue
+            told = self._told(0.0 if is_behind else look_at - time.monotonic())
+            if is_behind and loops is not None:
+                told |= loops
+            loops = told if told and time.monotonic() < look_at else None
 
-    def step(self) -> bool:
-        """Gives each version that is behind one batch at most; False where none was behind."""
+    def _told(self, seconds: float) -> set[LoopKey]:
+        """The loops of which something was joined, as soon as there is one."""
+        loops: set[LoopKey] = set()
+        with suppress(Empty):
+            loops.add(self._joined.get(timeout=max(0.0, seconds)))
+            while True:
+                loops.add(self._joined.get_nowait())
+        return loops
+
+    def step(self, loops: Collection[LoopKey] | None = None) -> bool:
+        """Gives each version that is behind one batch at most, of these loops or all; False where none was behind."""
         if not self._is_on_duty():
             return False
+        if loops is None:
+            self._forget()
         with read_session(self._engine) as session:
-            behind = [version for version in versions_behind(session) if self._seen(version) < version.last_sequence]
+            found = versions_behind(session, loops)
+        behind = [version for version in found if self._seen(version) < version.last_sequence]
         for version in behind:
             self._feed(version)
         return bool(behind)
+
+    def _forget(self) -> None:
+        """Now and then, what no version needs any more."""
+        if time.monotonic() < self._forget_at:
+            return
+        with write_session(self._engine) as session:
+            forget_unnamed(session)
+        self._looked_through.clear()
+        self._forget_at = time.monotonic() + FORGET_INTERVAL
 
     def _seen(self, version: VersionBehind) -> int:
         """How far the version has what it lacked; the database is behind where nothing was fed."""
@@ -103,6 +152,11 @@ class Feeder:
         if lacking:
             now = self._wall()
             fed = self._under(version, lacking, reads_actions) if learns else _without_state(version, lacking)
+            # The rows first: a reader that starts at the log's end finds in them all that stands before it.
+            with write_session(self._engine) as session:
+                if not is_there(session, version):
+                    return
+                add_states(session, ref.version, fed if learns else ())
             self._log.append(EXPERIENCES, [experience_record(experience, now) for experience in fed])
         last = lacking[-1][0].sequence if lacking else 0
         seen = last if len(lacking) == most else max(last, version.last_sequence)
@@ -136,6 +190,8 @@ class Feeder:
         states = wire.floats_from_pb(fused.states, 2)
         actions = wire.floats_from_pb(encoded.action_embeddings, 2) if reads_actions else [None] * len(joined)
         refused = {refusal.row for refusal in encoded.refusals}
+        # Nothing is learned from the holdout.
+        refused |= {row for row, (_, decision) in enumerate(joined) if decision.arm == HOLDOUT}
         return [
             replace(
                 experience,

@@ -1,12 +1,13 @@
 """From records of the log to events that the tables can hold; other records become dead letters with a reason."""
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from shared import events, wire
-from shared.domain import Activation, Decision, EpisodeEnd, Feedback, ImportedExperience
+from shared.domain import NAME_PATTERN, Activation, Decision, EpisodeEnd, Feedback, ImportedExperience
 from shared.eventlog import MAX_RECORD_BYTES, Record, StoredRecord
 from shared.loop_settings import MAX_AMOUNT
 
@@ -25,6 +26,14 @@ class DeadLetter:
     stored: StoredRecord
     reason: str
     event: Joinable | None = None
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose it is: as the event says, or else the key, which is tenant/loop/decision in what the gateway writes."""
+        if self.event is not None:
+            return self.event.tenant
+        tenant, *rest = self.stored.record.key.split("/")
+        return tenant if len(rest) == len(("loop", "decision")) and re.match(NAME_PATTERN, tenant) else None
 
 
 @dataclass(slots=True)
@@ -127,6 +136,8 @@ def _flaw_of_decision(decision: Decision) -> str | None:
         return "its request_sha256 is not a SHA-256"
     if not math.isfinite(decision.probability) or not 0 <= decision.probability <= 1:
         return f"its probability is {decision.probability}"
+    if len(decision.actions) != len(decision.probabilities):
+        return f"it has {len(decision.actions)} actions and {len(decision.probabilities)} probabilities"
     if decision.model_version is not None and decision.model_version < 1:
         return f"its model version is {decision.model_version}"
     return None

@@ -17,6 +17,7 @@ from services.feedback.restating import Restater
 from services.feedback.settings import FeedbackSettings
 from services.feedback.sharing import Alone, Share
 from services.feedback.timing import WindowTime
+from services.feedback.windows import LoopKey
 from shared.db.engine import write_session
 from shared.db.offsets import JOINER, Claim, FencedError, move_offsets, read_claims, take_over
 from shared.domain import Clock
@@ -29,6 +30,8 @@ READ_ORDER: Final = (FEEDBACK, DECISIONS)
 MOST_DUE: Final = 500
 FIRST_PAUSE: Final = 0.05
 MOST_DOUBLINGS: Final = 6
+IDLE_GROWTH: Final = 1.25
+MOST_POLLS: Final = 5
 
 Ends = dict[str, dict[int, int]]
 
@@ -51,17 +54,23 @@ class Joiner:
         *,
         wall: Clock,
         monotonic: Clock,
+        tell: Callable[[LoopKey], None] = lambda _: None,
     ) -> None:
-        """`share` says which partitions it reads; not given: all of them."""
+        """`share` says which partitions it reads (not given: all of them); `tell` is told of loops with experiences."""
         self._engine = engine
         self._log = log
         self._batch = settings.joiner_batch
         self._poll = settings.joiner_poll_seconds
         self._grace = round(settings.joiner_grace_seconds * 1e6)
         self._wall = wall
+        self._monotonic = monotonic
+        self._spool = round(settings.joiner_spool_seconds * 1e6)
+        # By the monotonic clock: until then feedback that came in time may stand in a gateway's spool.
+        self._spooled_until = 0
         self._time = WindowTime(wall, monotonic)
         self._relay = Relay(engine, log, wall, monotonic)
         self._restater = Restater(engine, monotonic)
+        self._tell = tell
         self._share = share or Alone()
         self._partitions: Set[int] = frozenset()
         self._claims: list[Claim] = []
@@ -84,13 +93,16 @@ class Joiner:
         failures, pause = 0, 0.0
         while not wait(pause):
             try:
-                pause = 0.0 if self.step() else self._poll
+                # Where nothing comes it looks less and less often: each look costs a question to the log.
+                pause = 0.0 if self.step() else min(pause * IDLE_GROWTH or self._poll, self._poll * MOST_POLLS)
                 failures = 0
             except (SQLAlchemyError, EventLogError) as error:
                 pause = FIRST_PAUSE * 2 ** min(failures, MOST_DOUBLINGS)
                 failures += 1
                 logger.warning("join_failed", error=type(error).__name__, reason=str(error), retry_in_seconds=pause)
                 self._knows_the_tables = False
+                if isinstance(error, EventLogError):
+                    self._spooled_until = self._monotonic() + self._spool
             except FencedError as error:
                 if not self._share.yields:
                     raise
@@ -117,25 +129,31 @@ class Joiner:
             self._resume(ends, mine)
         restated = self._restater.step(self._claims, self._cache) if self.leads else None
         if restated is not None:
-            self._relay.publish({restated})
+            self._publish({restated})
         return self._join_what_is_there(observed_at, ends) or restated is not None
 
     def _join_what_is_there(self, observed_at: int, ends: Ends) -> bool:
         due_until = observed_at - self._grace
-        is_due = self._next_end is not None and self._next_end < due_until
+        may_close = self._monotonic() >= self._spooled_until
+        is_due = may_close and self._next_end is not None and self._next_end < due_until
         if not self._is_behind(ends) and not is_due:
             self._relay.publish()
             return False
         moved, intakes = self._read(ends)
         # Feedback that came in time may still stand in the log: no window closes before all of it was read.
-        has_caught_up = all(claim.offset >= ends[claim.topic][claim.partition] for claim in moved)
+        has_caught_up = may_close and all(claim.offset >= ends[claim.topic][claim.partition] for claim in moved)
         with write_session(self._engine) as session:
             move_offsets(session, moved)
             join = self._join(session, intakes, due_until if has_caught_up else None)
             self._next_end = next_end(session, self._partitions)
         self._claims = moved
-        self._relay.publish({(closing.window.tenant, closing.window.loop_id) for closing in join.changes.closings})
+        self._publish({(closing.window.tenant, closing.window.loop_id) for closing in join.changes.closings})
         return True
+
+    def _publish(self, loops: Set[LoopKey]) -> None:
+        self._relay.publish(loops)
+        for loop in loops:
+            self._tell(loop)
 
     def _resume(self, ends: Ends, mine: Set[int]) -> None:
         """Takes over what is new to it; of the rest looks up what was committed: an answer may have been lost."""

@@ -9,7 +9,11 @@ class FeedbackSettings(PlatformSettings):
     """How the joiner paces itself."""
 
     joiner_poll_seconds: float = Field(
-        default=0.01, gt=0, le=1, description="Pause where there is nothing to join: lower answers sooner, costs CPU."
+        default=0.01,
+        gt=0,
+        le=1,
+        description="Pause where there is nothing to join, which grows to five times that: lower answers sooner, "
+        "costs CPU.",
     )
     joiner_batch: int = Field(
         default=500, ge=1, le=10_000, description="Records of a topic in one transaction: higher is faster under load."
@@ -20,6 +24,13 @@ class FeedbackSettings(PlatformSettings):
         le=300,
         description="With Kafka, where joiners share the partitions: after so long without a sign of life the others "
         "take a joiner's over; lower recovers sooner from a crash, higher bears longer pauses.",
+    )
+    joiner_spool_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        le=3600,
+        description="How long after the log was away no window ends by time: gateways drain their spools meanwhile, "
+        "and what they took in time counts. Higher bears longer drains, lower joins sooner.",
     )
     joiner_grace_seconds: float = Field(
         default=1.0,

@@ -3,7 +3,8 @@
 from services.fusion.server import run
 from services.fusion.settings import FusionServiceSettings
 from shared.model_server import run_process
+from shared.settings import told
 
 if __name__ == "__main__":
-    settings = FusionServiceSettings()
+    settings = told(FusionServiceSettings)
     run_process("fusion", settings.log_level, lambda stop: run(settings, stop))

@@ -16,7 +16,8 @@ from services.gateway.parts import Ports, assemble
 from services.gateway.settings import GatewaySettings
 from services.gateway.spooling import SpooledLog
 from shared.clocks import wall
-from shared.db.upgrading import UnusableDatabaseError, open_upgraded
+from shared.db.schema import UnusableDatabaseError
+from shared.db.upgrading import open_upgraded
 from shared.domain import Clock
 from shared.eventlog import EventLogError
 from shared.eventlog.opening import open_event_log
@@ -25,7 +26,8 @@ from shared.grpc import open_channel
 from shared.lifeline import lifeline_of, watch_lifeline
 from shared.registry.artifacts import ArtifactStore
 from shared.security import new_secret, secret_file
-from shared.tasks import celery_app, enqueue_run
+from shared.settings import told
+from shared.tasks import celery_app, enqueue_evaluation, enqueue_run
 from shared.telemetry import configure_logging
 
 # A full collection takes tens of milliseconds; what a request leaves behind needs none.
@@ -34,7 +36,7 @@ GC_THRESHOLDS: Final = (50_000, 50, 1000)
 
 def main() -> None:
     """Runs until SIGTERM or SIGINT; requests under way are finished first."""
-    settings = GatewaySettings()
+    settings = told(GatewaySettings)
     watch_lifeline(lifeline_of(os.environ))
     configure_logging(settings.log_level, "gateway")
     uvloop.run(serve(settings, wall))
@@ -51,14 +53,15 @@ async def serve(settings: GatewaySettings, clock: Clock) -> None:
         "fusion": settings.fusion_address,
         "policy": settings.policy_address,
     }
-    spool = _spool(settings, clock)
+    spool, tasks = _spool(settings, clock), celery_app(settings)
     ports = Ports(
         engine=engine,
         event_log=spool or open_event_log(settings, clock),
         spool=spool,
         artifacts=ArtifactStore(settings.artifact_folder),
         rpcs=Rpcs.over({stage: open_channel(address) for stage, address in addresses.items()}),
-        enqueue=partial(enqueue_run, celery_app(settings)),
+        enqueue=partial(enqueue_run, tasks),
+        enqueue_evaluation=partial(enqueue_evaluation, tasks),
         draw_secret=_draw_secret(settings),
         clock=clock,
     )
@@ -78,6 +81,7 @@ async def serve(settings: GatewaySettings, clock: Clock) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=settings.shutdown_timeout,
     )
     await uvicorn.Server(config).serve()

@@ -5,8 +5,11 @@ from typing import Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.gateway.fallback import FallbackReason
-from shared.domain import End, RunKind, RunReason, RunStatus
-from shared.loop_settings import LoopSettings
+from shared.domain import End, EvaluationStatus, RunKind, RunReason, RunStatus
+from shared.evaluation.estimators import EstimatorName
+from shared.evaluation.evaluation import EvaluationResult
+from shared.evaluation.settings import Target
+from shared.loop_settings import FrozenTo, LoopSettings
 from shared.security import Role
 
 Moment = str
@@ -45,6 +48,7 @@ class LoopAnswer(LoopSettings):
     loop_id: str
     settings_revision: int
     created_at: Moment
+    frozen_to: FrozenTo | None = Field(description="What it serves while it is frozen; null where it is not.")
     aliases: dict[str, str] = Field(description="Alias → model version.", examples=[{"champion": "7"}])
 
 
@@ -197,7 +201,7 @@ class ImportAnswer(Answer):
 
 
 class TrainingRunAnswer(Answer):
-    """One making of a model version; `succeeded` means that its version serves."""
+    """One making of a model version; `succeeded` means that its version serves, or is being rolled out."""
 
     training_run_id: str
     kind: RunKind
@@ -210,6 +214,24 @@ class TrainingRunAnswer(Answer):
     loss: float | None
     steps: int
     model_version: str | None
+    detail: str | None
+
+
+class EvaluationAnswer(Answer):
+    """An off-policy evaluation; `result` is there once it `succeeded`, `detail` says why it `failed`."""
+
+    evaluation_id: str
+    status: EvaluationStatus
+    target: Target
+    estimators: list[EstimatorName]
+    since: Moment | None
+    until: Moment | None
+    clip: float | None
+    requested_at: Moment
+    started_at: Moment | None
+    finished_at: Moment | None
+    progress: float = Field(description="From 0 to 1.")
+    result: EvaluationResult | None
     detail: str | None
 
 
@@ -264,6 +286,21 @@ class NewKeyAnswer(KeyAnswer):
     """A key that was just made: it is shown this once."""
 
     key: str
+
+
+class DeadLetterAnswer(Answer):
+    """A record that the joiner put aside. `payload` is base64, of the first 4 KiB of `size` bytes."""
+
+    dead_letter_id: str
+    topic: str
+    partition: int
+    position: int
+    reason: str
+    received_at: Moment
+    dead_at: Moment
+    replayed_at: Moment | None
+    size: int
+    payload: str
 
 
 class AuditAnswer(Answer):

@@ -8,6 +8,7 @@ from typing import Final
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Lifespan
 
 from services.gateway.answers import ProblemBody
 from services.gateway.bodies import (
@@ -15,18 +16,25 @@ from services.gateway.bodies import (
     DecisionBatch,
     DecisionRequest,
     EpisodeEndRequest,
+    EvaluationRequest,
     FeedbackRequest,
+    FreezeRequest,
     ImportedRow,
     KeyRequest,
+    RolloutPlanRequest,
+    RolloutRequest,
     TrainingRunRequest,
+    WebhookRequest,
 )
-from services.gateway.documentation import DESCRIPTION, DocumentedApi
+from services.gateway.documentation import DESCRIPTION
 from services.gateway.parts import Parts
 from services.gateway.problems import handle_error
 from services.gateway.routes import (
     audit,
+    dead_letters,
     decisions,
     episodes,
+    evaluations,
     feedback,
     health,
     imports,
@@ -34,9 +42,12 @@ from services.gateway.routes import (
     loops,
     media,
     models,
+    rollouts,
     statistics,
     training_runs,
+    webhooks,
 )
+from services.gateway.routing import DirectApi, DirectRoute
 from shared.loop_settings import LoopSettings
 
 # In the order in which they are matched: the busiest first.
@@ -49,10 +60,14 @@ ROUTERS: Final = (
     statistics.router,
     loops.router,
     training_runs.router,
+    evaluations.router,
     models.router,
+    rollouts.router,
     media.router,
     keys.router,
+    webhooks.router,
     audit.router,
+    dead_letters.router,
     health.router,
 )
 BODIES: Final = (
@@ -60,12 +75,17 @@ BODIES: Final = (
     DecisionBatch,
     DecisionRequest,
     EpisodeEndRequest,
+    EvaluationRequest,
     FeedbackRequest,
+    FreezeRequest,
     ImportedRow,
     KeyRequest,
     LoopSettings,
     ProblemBody,
+    RolloutPlanRequest,
+    RolloutRequest,
     TrainingRunRequest,
+    WebhookRequest,
 )
 
 
@@ -76,13 +96,24 @@ def create_app(parts: Parts, refresh_interval: float = 1.0, models_interval: flo
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop_refreshing = parts.directory.keep_fresh(refresh_interval)
         looking = asyncio.create_task(parts.models.keep_looking(models_interval))
+        shadowing = asyncio.create_task(parts.shadow.run())
         yield
-        looking.cancel()
+        for task in (looking, shadowing):
+            task.cancel()
         stop_refreshing()
         parts.appender.close()
         parts.event_log.close()
 
-    app = DocumentedApi(
+    app = documented(lifespan)
+    app.state.parts = parts
+    for error in (HTTPException, RequestValidationError):
+        app.add_exception_handler(error, handle_error)
+    return app
+
+
+def documented(lifespan: Lifespan[FastAPI] | None = None) -> DirectApi:
+    """The API without its parts: it answers nothing yet, and can describe itself."""
+    app = DirectApi(
         BODIES,
         title="Rewardloop",
         version="1",
@@ -91,10 +122,8 @@ def create_app(parts: Parts, refresh_interval: float = 1.0, models_interval: flo
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    app.state.parts = parts
-    for error in (HTTPException, RequestValidationError):
-        app.add_exception_handler(error, handle_error)
     for router in ROUTERS:
         # Not `include_router`: it would match each request anew against each router.
         app.router.routes.extend(router.routes)
+    app.direct = [route for route in app.router.routes if isinstance(route, DirectRoute)]
     return app

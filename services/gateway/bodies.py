@@ -17,7 +17,9 @@ from pydantic_core import PydanticCustomError
 
 from services.gateway.moments import moment_of
 from shared.domain import End
-from shared.loop_settings import MAX_ACTIONS, MAX_AMOUNT, ActionId, ActionSettings, Amount
+from shared.evaluation.estimators import ESTIMATORS, EstimatorName
+from shared.evaluation.settings import EvaluationSettings, Target
+from shared.loop_settings import MAX_ACTIONS, MAX_AMOUNT, ActionId, ActionSettings, Amount, FrozenTo, RolloutSettings
 from shared.security import Role
 
 MAX_BATCH: Final = 256
@@ -57,7 +59,8 @@ CONTEXT_SCHEMA: Final = {
     "type": "object",
     "description": "Modality name → value; any subset of the loop's modalities, null for one that is missing. "
     'text: a string. image, audio, video: `{"data": base64, "content_type"}`, or `{"media_id"}` of bytes sent to '
-    "/v1/media. tabular: a flat object of numbers, words and flags. embedding: a list of numbers.",
+    "/v1/media. tabular: a flat object of numbers, words and flags. embedding: a list of numbers, or "
+    '`{"data": base64}` of little-endian float32, which is read sooner.',
     "additionalProperties": {
         "anyOf": [
             {"type": "string", "title": "text"},
@@ -224,6 +227,11 @@ class ImportedRow(Body):
     probability: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None, description="With which it was drawn. Without it the row has no part in evaluations."
     )
+    probabilities: dict[ActionId, Annotated[float, Field(ge=0, le=1)]] | None = Field(
+        default=None,
+        description="In place of `probability`: that of each candidate, summing to one. Where only one is told, the "
+        "others are taken to have shared the rest evenly.",
+    )
     reward: Amount | None = Field(default=None, description="In place of feedback.")
     feedback: list[dict[str, object]] | None = Field(
         default=None,
@@ -240,11 +248,102 @@ class ImportedRow(Body):
     def _has_one_outcome(self) -> Self:
         if (self.reward is None) == (self.feedback is None):
             raise ValueError("A row has either a `reward` or `feedback`")
+        if self.probability is not None and self.probabilities is not None:
+            raise ValueError("A row has either a `probability` or `probabilities`")
         return self
 
 
 class TrainingRunRequest(Body):
     """A fine-tune on everything that was acknowledged so far."""
+
+
+class WindowRequest(Body):
+    """Which decisions, by the time at which they were made."""
+
+    since: OptionalMoment = Field(default=None, description="Decided then or later.")
+    until: OptionalMoment = Field(default=None, description="Decided before then.")
+
+
+class EvaluationRequest(Body):
+    """What would another policy have earned on what was logged?"""
+
+    target: Target = Field(description="Whose value is asked for.")
+    estimators: Annotated[list[EstimatorName], Field(min_length=1, max_length=len(ESTIMATORS))] = Field(
+        default=list(ESTIMATORS), description="docs/evaluation.md says when to trust which."
+    )
+    window: WindowRequest = Field(default=WindowRequest(), description="Which decisions; all, where it is left out.")
+    clip: Annotated[float, Field(gt=0, le=MAX_AMOUNT)] | None = Field(
+        default=None, description="No row weighs more than this; lower: less variance, more bias. None by default."
+    )
+
+    def settings(self) -> EvaluationSettings:
+        return EvaluationSettings(
+            target=self.target,
+            estimators=tuple(dict.fromkeys(self.estimators)),
+            since=self.window.since,
+            until=self.window.until,
+            clip=self.clip,
+        )
+
+
+class RolloutRequest(RolloutSettings):
+    """A version to roll out; what is left out is as in the loop's `rollout`."""
+
+    model_version: str = Field(pattern=r"^[1-9][0-9]{0,17}$", examples=["7"])
+
+    @property
+    def number(self) -> int:
+        """Of the version."""
+        return int(self.model_version)
+
+    @property
+    def settings(self) -> RolloutSettings:
+        """As it is to be rolled out."""
+        return RolloutSettings.model_validate(self.model_dump(exclude={"model_version"}))
+
+    @staticmethod
+    def over(loop: RolloutSettings, body: object) -> object:
+        """A body over the loop's own settings; another strategy than the loop's has steps of its own."""
+        if not isinstance(body, dict):
+            return body
+        settings = loop.model_dump(mode="json")
+        if body.get("strategy", loop.strategy) != loop.strategy:
+            settings["steps"] = []
+        return settings | body
+
+
+class RolloutPlanRequest(Body):
+    """What a rollout would have to show."""
+
+    base_reward: Amount | None = Field(
+        default=None, description="Mean reward of the champion; the loop's own so far where it is left out."
+    )
+    lift: float = Field(
+        ge=-1,
+        le=100,
+        description="How much more the version earns, as a share of that: .2; -.3 for one that is worse.",
+    )
+    share: float = Field(default=0.1, gt=0, lt=1, description="Of the decisions that the version makes.")
+
+
+class FreezeRequest(Body):
+    """Learning stops."""
+
+    serve: FrozenTo = Field(
+        default="baseline",
+        description="`baseline`: the product's own choice, `baseline_action_id`. `champion`: the version that is the "
+        "champion now, as it is now.",
+    )
+
+
+class WebhookRequest(Body):
+    """An address that is to be told of every step of the tenant's rollouts."""
+
+    url: str = Field(
+        pattern=r"^https?://[A-Za-z0-9._:\[\]-]+(/[!-?A-~]*)?$",
+        max_length=2000,
+        examples=["https://example.com/rollouts"],
+    )
 
 
 class KeyRequest(Body):

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-from services.gateway.bodies import DecisionRequest
 from services.gateway.directory import ServedLoop
 from services.gateway.problems import Problem, ProblemType
+from services.gateway.requests import SentDecision
 from shared.domain import Action
-from shared.loop_settings import ActionSettings
 
 
-def candidates_of(served: ServedLoop, request: DecisionRequest) -> tuple[Sequence[Action], list[int], int | None]:
+def candidates_of(served: ServedLoop, request: SentDecision) -> tuple[Sequence[Action], list[int], int | None]:
     """The candidates, the positions of those that are excluded, and the baseline's position.
 
     Raises:
@@ -29,7 +28,7 @@ def candidates_of(served: ServedLoop, request: DecisionRequest) -> tuple[Sequenc
     return actions, excluded, None if baseline is None else position_of(positions, baseline, "baseline_action_id")
 
 
-def actions_of(served: ServedLoop, sent: Sequence[ActionSettings] | None) -> Sequence[Action]:
+def actions_of(served: ServedLoop, sent: Sequence[Action] | None) -> Sequence[Action]:
     """What a request sent as its candidates, else what the loop lists.
 
     Raises:
@@ -46,7 +45,7 @@ def actions_of(served: ServedLoop, sent: Sequence[ActionSettings] | None) -> Seq
         if action.id in seen:
             raise Problem(ProblemType.DUPLICATE_ACTION, f"{action.id!r} stands here again.", f"actions.{index}.id")
         seen.add(action.id)
-    return [Action(action.id, action.features) for action in sent]
+    return sent
 
 
 def position_of(positions: dict[str, int], action_id: str, field: str) -> int:

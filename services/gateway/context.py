@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+import msgspec
 import numpy as np
 import orjson
 
-from services.gateway.media import TEXT, is_of_kind, media_from_base64, text_media
+from services.gateway.media import TEXT, decoded_base64, is_of_kind, media_from_base64, text_media
 from services.gateway.problems import Problem, ProblemType
-from shared.domain import INLINE_BYTES, ContextValue, Media
+from shared.domain import INLINE_BYTES, ContextValue, Floats, Media
 from shared.loop_settings import ModalitySettings
 
 MAX_FIELDS: Final = 256
@@ -35,13 +36,15 @@ def context_of(
         Problem: a value is not what its modality takes; the field is `context.<modality>` or a part of it.
     """
     values: dict[str, ContextValue] = {}
-    for name, value in context.items():
-        field = f"context.{name}"
-        settings = modalities.get(name)
-        if settings is None:
-            raise Problem(ProblemType.UNKNOWN_MODALITY, f"It has {', '.join(sorted(modalities))}.", field)
-        if value is not None:
-            values[name] = READERS[settings.kind](settings, value, media_types, field)
+    # A number beyond float32 is told as a problem.
+    with np.errstate(over="ignore"):
+        for name, value in context.items():
+            field = f"context.{name}"
+            settings = modalities.get(name)
+            if settings is None:
+                raise Problem(ProblemType.UNKNOWN_MODALITY, f"It has {', '.join(sorted(modalities))}.", field)
+            if value is not None:
+                values[name] = READERS[settings.kind](settings, value, media_types, field)
     return values
 
 
@@ -95,15 +98,27 @@ def _table(_: ModalitySettings, value: object, __: MediaTypes, field: str) -> Co
 
 
 def _embedding(settings: ModalitySettings, value: object, _: MediaTypes, field: str) -> ContextValue:
-    if not isinstance(value, list) or not set(map(type, value)) <= {int, float}:
-        raise _wrong_kind("embedding", field)
-    if len(value) != settings.dimension:
-        raise Problem(ProblemType.WRONG_DIMENSION, f"It has {len(value)}, the loop {settings.dimension}.", field)
-    with np.errstate(over="ignore"):
-        embedding = np.array(value, np.float32)
+    match value:
+        case {"data": str(data), **rest} if not rest:
+            embedding = _float32(data, field)
+        case _:
+            try:
+                embedding = np.array(msgspec.convert(value, list[float]), np.float32)
+            except msgspec.ValidationError:
+                raise _wrong_kind("embedding", field) from None
+    if len(embedding) != settings.dimension:
+        raise Problem(ProblemType.WRONG_DIMENSION, f"It has {len(embedding)}, the loop {settings.dimension}.", field)
     if not np.isfinite(embedding).all():
         raise Problem(ProblemType.WRONG_KIND, "A number is beyond 32-bit floating point.", field)
     return embedding
+
+
+def _float32(data: str, field: str) -> Floats:
+    """Numbers of four bytes each, the lowest first, in base64."""
+    decoded = decoded_base64(data, field)
+    if len(decoded) % 4:
+        raise Problem(ProblemType.WRONG_KIND, "`data` does not hold whole 32-bit numbers.", field)
+    return np.frombuffer(decoded, "<f4").astype(np.float32)
 
 
 def _wrong_kind(kind: str, field: str) -> Problem:
@@ -116,7 +131,7 @@ FORMS: Final = {
     "audio": 'an object {"data": base64, "content_type"} or {"media_id"}',
     "video": 'an object {"data": base64, "content_type"} or {"media_id"}',
     "tabular": "a flat object of numbers, words and flags",
-    "embedding": "a list of numbers",
+    "embedding": 'a list of numbers, or {"data": base64 of little-endian float32}',
 }
 READERS: Final[dict[str, Callable[[ModalitySettings, object, MediaTypes, str], ContextValue]]] = {
     "text": _text,

@@ -3,27 +3,32 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import orjson
 from uuid_utils import uuid7
 
 from services.gateway.appending import Appender
-from services.gateway.bodies import DecisionRequest
+from services.gateway.arms import Arms
 from services.gateway.candidates import candidates_of
 from services.gateway.context import context_of, media_ids
 from services.gateway.directory import ServedLoop
-from services.gateway.idempotency import DecidedBefore, RecentAnswers, conflict, request_sha256
-from services.gateway.parsing import validated
+from services.gateway.idempotency import DecidedBefore, RecentAnswers, conflict, draft_sha256
 from services.gateway.pipeline import Draft, Pipeline
 from services.gateway.problems import as_problem
 from services.gateway.ranking import answer_of
 from services.gateway.repository import DecisionKey
+from services.gateway.requests import RequestReader, SentDecision
 from services.gateway.spooling import SpoolError
 from services.gateway.storage import Storage
 from shared.domain import Clock, Decision
 from shared.events import DECISIONS, decision_record
 from shared.loop_settings import Loop
+from shared.rollouts import Assignment
 from shared.security import draw_seed
+
+# Of a decision while neither a rollout nor a holdout is under way.
+UNASSIGNED: Final = Assignment("champion", 1.0)
 
 
 class UnloggedError(Exception):
@@ -36,9 +41,12 @@ class UnloggedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Decider:
-    """Makes decisions. `on_decided` is told each one that was made, and whether it is durable."""
+    """Makes decisions. `on_decided` is told each one that was made, and whether it is durable; `on_drafted` what there
+    was to decide on, by the decision's id."""
 
+    requests: RequestReader
     pipeline: Pipeline
+    arms: Arms
     appender: Appender
     storage: Storage
     recent: RecentAnswers
@@ -46,40 +54,40 @@ class Decider:
     draw_secret: bytes
     clock: Clock
     on_decided: Callable[[Decision, bool], None]
+    on_drafted: Callable[[str, Draft], None]
 
-    async def decide(self, served: ServedLoop, body: object) -> bytes:
+    async def decide(self, served: ServedLoop, raw: bytes) -> bytes:
         """The answer to one request, as JSON, once the decision is durable, or nothing is left to make it so.
 
         Raises:
             Problem: the request is not valid, or its id was used for another one.
         """
-        request = validated(DecisionRequest, body)
-        sha256 = request_sha256(body)
-        decision_id = request.decision_id or str(uuid7())
-        key = (served.loop.tenant, served.loop.loop_id, decision_id)
+        request = self.requests.read(raw)
+        loop = served.loop
+        key = (loop.tenant, loop.loop_id, request.decision_id or str(uuid7()))
+        draft = await self._draft(served, request, key)
+        sha256 = draft_sha256(request, draft.context)
         # A loop that was deleted and made again remembers nothing of the old one.
         try:
             return await self.recent.once(
-                (*key, served.loop.created_at), sha256, partial(self._decide_once, served, request, key, sha256)
+                (*key, loop.created_at), sha256, partial(self._decide_once, draft, request, key, sha256)
             )
         except UnloggedError as unlogged:
             return unlogged.answer
 
-    async def decide_row(self, served: ServedLoop, body: object) -> bytes:
+    async def decide_row(self, served: ServedLoop, raw: bytes) -> bytes:
         """The answer to one request of a batch, or its problem, as JSON."""
         try:
-            return await self.decide(served, body)
+            return await self.decide(served, raw)
         except Exception as error:  # noqa: BLE001 - one row's error is its own
             return orjson.dumps(as_problem(error).body())
 
-    async def _decide_once(
-        self, served: ServedLoop, request: DecisionRequest, key: DecisionKey, sha256: bytes
-    ) -> bytes:
+    async def _decide_once(self, draft: Draft, request: SentDecision, key: DecisionKey, sha256: bytes) -> bytes:
         if request.decision_id is not None and (known := await self.before.get(key)) is not None:
             if known.request_sha256 != sha256:
                 raise conflict()
             return answer_of(known)
-        decision = await self._make(served, request, key, sha256)
+        decision = await self._make(draft, request, key, sha256)
         try:
             await self.appender.append(DECISIONS, [decision_record(decision)])
         except SpoolError:
@@ -88,16 +96,18 @@ class Decider:
         self.on_decided(decision, True)
         return answer_of(decision)
 
-    async def _make(self, served: ServedLoop, request: DecisionRequest, key: DecisionKey, sha256: bytes) -> Decision:
-        draft = await self._draft(served, request, key)
+    async def _make(self, draft: Draft, request: SentDecision, key: DecisionKey, sha256: bytes) -> Decision:
+        began_at = self.clock()
         chosen = await self.pipeline.choose(draft)
-        loop = served.loop
+        loop, decided_at = draft.loop, self.clock()
+        assignment = draft.assignment or UNASSIGNED
+        self.on_drafted(key[2], draft)
         return Decision(
             tenant=loop.tenant,
             loop_id=loop.loop_id,
             decision_id=key[2],
-            decided_at=self.clock(),
-            context={name: await self.storage.as_logged(value) for name, value in draft.context.items()},
+            decided_at=decided_at,
+            context=await self.storage.as_logged(draft.context),
             actions=draft.actions,
             action_id=draft.actions[chosen.position].id,
             probability=float(chosen.probabilities[chosen.position]),
@@ -119,9 +129,15 @@ class Decider:
             subject_id=request.subject_id,
             deferred=request.deferred,
             modality_importance=chosen.modality_importance,
+            arm=None if draft.assignment is None else assignment.arm,
+            arm_share=assignment.share,
+            assigned_version=assignment.version,
+            rollout_id=assignment.rollout_id,
+            rollout_step=assignment.step,
+            decided_in=max(0, decided_at - began_at),
         )
 
-    async def _draft(self, served: ServedLoop, request: DecisionRequest, key: DecisionKey) -> Draft:
+    async def _draft(self, served: ServedLoop, request: SentDecision, key: DecisionKey) -> Draft:
         loop = served.loop
         media_types = await self.storage.media_types(loop.tenant, media_ids(request.context))
         actions, excluded, baseline = candidates_of(served, request)
@@ -134,6 +150,7 @@ class Decider:
             baseline=baseline,
             seed=draw_seed(_draw_key(loop, self.draw_secret), *key),
             explain=request.explain,
+            assignment=self.arms.assign(loop, request.subject_id or request.episode_id or key[2]),
         )
 
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -19,8 +19,11 @@ from shared.domain import Action, AliasPointer, Clock, ModelRef
 from shared.loop_settings import Loop
 from shared.registry.artifacts import ArtifactError
 from shared.registry.manifest import Manifest
+from shared.registry.rollouts import open_rollouts
 from shared.registry.versions import read_aliases, wanted_versions
+from shared.rollouts import Rollout
 from shared.security import ApiKey
+from shared.wire import logged_action
 
 log: Final = structlog.get_logger(__name__)
 
@@ -43,7 +46,11 @@ class Snapshot:
     aliases: Mapping[LoopKey, Mapping[str, AliasPointer]] = field(default_factory=dict)
     # Whether a servable version reads the actions' features.
     reads_actions: Mapping[ModelRef, bool] = field(default_factory=dict)
+    # SHA-256 of each version's manifest: a loop that is deleted and made again numbers its versions from 1 again.
+    manifests: Mapping[ModelRef, str] = field(default_factory=dict)
     keys: Mapping[bytes, ApiKey] = field(default_factory=dict)
+    # The one that is under way in a loop.
+    rollouts: Mapping[LoopKey, Rollout] = field(default_factory=dict)
     read_at: int = 0
 
 
@@ -67,6 +74,10 @@ class Directory:
     def aliases(self, tenant: str, loop_id: str) -> Mapping[str, AliasPointer]:
         return self.snapshot.aliases.get((tenant, loop_id), {})
 
+    def rollout(self, tenant: str, loop_id: str) -> Rollout | None:
+        """The one that is under way in a loop."""
+        return self.snapshot.rollouts.get((tenant, loop_id))
+
     def key(self, sha256: bytes) -> ApiKey | None:
         """The key with this digest, unless it was revoked."""
         return self.snapshot.keys.get(sha256)
@@ -83,7 +94,9 @@ class Directory:
                 loops = _read_loops(session, old)
                 keys = {key.sha256: key for key in repository.read_keys(session) if key.revoked_at is None}
                 manifests = wanted_versions(session)
-            self.snapshot = Snapshot(loops, aliases, self._reads_actions(manifests, old), keys, read_at)
+                rollouts = {(one.tenant, one.loop_id): one for one in open_rollouts(session)}
+            reads_actions = self._reads_actions(manifests, old)
+            self.snapshot = Snapshot(loops, aliases, reads_actions, manifests, keys, rollouts, read_at)
 
     def keep_fresh(self, interval: float) -> Callable[[], None]:
         """Refreshes in a thread of its own; the function that is returned ends that."""
@@ -118,9 +131,15 @@ def _read_loops(session: Session, old: Snapshot) -> dict[LoopKey, ServedLoop]:
     loops: dict[LoopKey, ServedLoop] = {}
     for key, revision in repository.read_loop_revisions(session).items():
         known = old.loops.get(key)
-        if known is not None and (known.loop.settings_revision, known.loop.created_at) == revision:
+        if known is not None and _revision(known.loop) == revision:
             loops[key] = known
         elif (loop := read_loop(session, *key)) is not None:
-            actions = tuple(Action(action.id, action.features) for action in loop.settings.actions)
+            listed = [Action(action.id, action.features) for action in loop.settings.actions]
+            actions = tuple(replace(action, logged=logged_action(action)) for action in listed)
             loops[key] = ServedLoop(loop, actions)
     return loops
+
+
+def _revision(loop: Loop) -> tuple[int, int, str | None]:
+    """As `read_loop_revisions` tells it."""
+    return loop.settings_revision, loop.created_at, loop.frozen_to

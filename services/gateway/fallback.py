@@ -10,8 +10,11 @@ from shared.domain import Doubles
 
 # no_model_yet: the loop's first version is not there; model_unavailable: its versions cannot be reached;
 # uncertain: the version gave the baseline action, since it is too uncertain of the best one.
-# apprentice, logging_only: the loop's learning mode serves the baseline action.
-FallbackReason = Literal["no_model_yet", "model_unavailable", "uncertain", "apprentice", "logging_only"]
+# apprentice, logging_only: the loop's learning mode serves the baseline action; holdout: no version may decide; frozen:
+# the loop is frozen to the baseline action.
+FallbackReason = Literal[
+    "no_model_yet", "model_unavailable", "uncertain", "apprentice", "logging_only", "holdout", "frozen"
+]
 
 
 def fall_back(reason: FallbackReason, allowed: Sequence[bool], baseline: int | None, seed: int) -> tuple[int, Doubles]:

@@ -17,11 +17,20 @@ class _Waiting(Generic[I, R]):
     result: asyncio.Future[R]
 
 
-class Gatherer(Generic[K, I, R]):
-    """For each key one call at a time: what came in the meantime goes together with the next one.
+@dataclass(slots=True)
+class _Lane(Generic[I, R]):
+    """What waits under one key, and how many calls are under way; `starts`: one of them has not taken its items yet."""
 
-    There is no timer. An item that finds no call under way goes at the event loop's next turn, with all others of its
-    key that came in this one.
+    waiting: deque[_Waiting[I, R]]
+    calls: int = 0
+    starts: bool = False
+
+
+class Gatherer(Generic[K, I, R]):
+    """For each key so many calls at a time: what came in the meantime goes together with the next one.
+
+    There is no timer. An item that finds a call free goes at the event loop's next turn, with all others of its key
+    that came in this one.
     """
 
     def __init__(
@@ -30,31 +39,43 @@ class Gatherer(Generic[K, I, R]):
         most: int = 64,
         weigh: Callable[[I], int] | None = None,
         most_weight: int = 16 * 1024 * 1024,
+        at_once: int = 1,
     ) -> None:
         """`call` gives one result an item, in order; it gets `most` items and their `most_weight` bytes at most."""
         self._call = call
         self._most = most
         self._weigh = weigh
         self._most_weight = most_weight
-        self._waiting: dict[K, deque[_Waiting[I, R]]] = {}
+        self._at_once = at_once
+        self._lanes: dict[K, _Lane[I, R]] = {}
         self._calls: set[asyncio.Task[None]] = set()
 
     async def submit(self, key: K, item: I) -> R:
         """The result of the item. What the call raises, each of its items raises."""
         result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.get(key)
-        if waiting is None:
-            waiting = self._waiting[key] = deque()
-            task = asyncio.create_task(self._empty(key, waiting))
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane(deque())
+        lane.waiting.append(_Waiting(item, result))
+        if lane.calls < self._at_once and not lane.starts:
+            lane.calls, lane.starts = lane.calls + 1, True
+            task = asyncio.create_task(self._empty(key, lane))
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)
-        waiting.append(_Waiting(item, result))
         return await result
 
-    async def _empty(self, key: K, waiting: deque[_Waiting[I, R]]) -> None:
-        while batch := self._next_batch(waiting):
+    def waiting(self, key: K) -> int:
+        """Items that no call has taken yet."""
+        lane = self._lanes.get(key)
+        return 0 if lane is None else len(lane.waiting)
+
+    async def _empty(self, key: K, lane: _Lane[I, R]) -> None:
+        lane.starts = False
+        while batch := self._next_batch(lane.waiting):
             await self._answer(key, batch)
-        del self._waiting[key]
+        lane.calls -= 1
+        if not lane.calls:
+            del self._lanes[key]
 
     def _next_batch(self, waiting: deque[_Waiting[I, R]]) -> list[_Waiting[I, R]]:
         batch: list[_Waiting[I, R]] = []

@@ -6,8 +6,10 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
+import numpy as np
 import orjson
 import structlog
 from sqlalchemy import Engine
@@ -16,13 +18,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.gateway.gatherer import Gatherer
 from services.gateway.problems import Problem, ProblemType
 from services.gateway.repository import DecisionKey, read_decided
+from services.gateway.requests import SentDecision
 from shared.db.engine import read_session
-from shared.domain import Decision
+from shared.domain import Context, ContextValue, Decision, Media
+from shared.wire import logged_action
 
 log: Final = structlog.get_logger(__name__)
 
 # What an entry takes besides the answer itself, about.
 ENTRY_BYTES: Final = 1024
+# Of the time for a look-up, what one gets after another that came to nothing.
+IMPATIENCE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +90,21 @@ class DecidedBefore:
         self._engine = engine
         self._thread = thread
         self._timeout = timeout
+        # Whether it did when last asked: only then a decision waits for it as long as it may.
+        self._answers = True
         self._gatherer = Gatherer[None, DecisionKey, Decision | None](self._read)
 
     async def get(self, key: DecisionKey) -> Decision | None:
         """None where there is none, and where the database does not say: deciding needs no database."""
         try:
-            async with asyncio.timeout(self._timeout):
-                return await self._gatherer.submit(None, key)
+            async with asyncio.timeout(self._timeout if self._answers else self._timeout * IMPATIENCE):
+                found = await self._gatherer.submit(None, key)
         except (TimeoutError, SQLAlchemyError) as error:
+            self._answers = False
             log.warning("cannot tell whether an id was decided before", error=type(error).__name__)
             return None
+        self._answers = True
+        return found
 
     async def _read(self, _: None, keys: Sequence[DecisionKey]) -> list[Decision | None]:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._read_in_thread, keys)
@@ -109,6 +120,35 @@ def request_sha256(body: object) -> bytes:
     assert isinstance(body, dict)
     members = {name: value for name, value in body.items() if name != "decision_id"}
     return hashlib.sha256(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def draft_sha256(request: SentDecision, context: Context) -> bytes:
+    """SHA-256 of what a request asks for, its decision's id left out, however its JSON is written."""
+    sent = None if request.actions is None else len(request.actions)
+    members = [
+        sent,
+        *(request.excluded_action_ids, request.baseline_action_id, request.episode_id, request.previous_decision_id),
+        *(request.subject_id, request.deferred, request.explain),
+    ]
+    digest = hashlib.sha256(orjson.dumps(members))
+    for name, value in sorted(context.items(), key=itemgetter(0)):
+        written = _written(value)
+        digest.update(f"{name}\0{type(value).__name__}\0{len(written)}\0".encode())
+        digest.update(written)
+    for action in request.actions or ():
+        digest.update(logged_action(action))
+    return digest.digest()
+
+
+def _written(value: ContextValue) -> bytes:
+    """A context value as bytes, media by their hash."""
+    if isinstance(value, np.ndarray):
+        return value.tobytes()
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, Media):
+        return f"{value.content_type} {value.sha256}".encode()
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def conflict() -> Problem:

@@ -1,10 +1,10 @@
 """Experiences of another system: lines of JSON, each checked by itself and logged in chunks, never all in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from typing import Final
+from typing import Final, Literal
 from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
@@ -15,6 +15,7 @@ from services.gateway.bodies import ImportedRow
 from services.gateway.candidates import actions_of, position_of
 from services.gateway.context import MediaTypes, context_of, media_ids
 from services.gateway.directory import ServedLoop
+from services.gateway.dsjson import row_of_event
 from services.gateway.feedback import FURTHEST_AHEAD, feedback_of
 from services.gateway.idempotency import request_sha256
 from services.gateway.parsing import BODY_BYTES, parse_json, validated
@@ -22,7 +23,8 @@ from services.gateway.problems import Problem, ProblemType
 from services.gateway.repository import add_audit, read_known_ids
 from services.gateway.storage import Storage
 from shared.db.engine import read_session, write_session
-from shared.domain import Clock, Decision, Doubles, Feedback, ImportedExperience, Media
+from shared.domain import Action, Clock, Decision, Doubles, Feedback, ImportedExperience
+from shared.evaluation.settings import SUM_TOLERANCE
 from shared.eventlog import MAX_RECORD_BYTES, Record
 from shared.events import DECISIONS, imported_record
 from shared.loop_settings import Loop
@@ -33,6 +35,9 @@ CHUNK_BYTES: Final = 4 * 1024 * 1024
 LINE_BYTES: Final = BODY_BYTES
 # Lines whose reasons are told; the others are counted.
 MOST_REASONS: Final = 1000
+
+# Rows of our own, or events of VW and Personalizer.
+LineFormat = Literal["rows", "dsjson"]
 
 # A line's number, from 1, and its bytes: None where it is too long.
 Line = tuple[int, bytes | None]
@@ -81,7 +86,9 @@ class Importer:
     storage: Storage
     clock: Clock
 
-    async def take(self, caller: ApiKey, served: ServedLoop, body: AsyncIterator[bytes]) -> Report:
+    async def take(
+        self, caller: ApiKey, served: ServedLoop, body: AsyncIterator[bytes], line_format: LineFormat = "rows"
+    ) -> Report:
         """Logs every row that is valid and new; all that the report calls accepted is durable.
 
         Raises:
@@ -89,12 +96,12 @@ class Importer:
         """
         report = Report()
         async for lines in chunks_of(lines_of(body)):
-            await self._take(served, lines, report)
+            await self._take(served, lines, report, line_format)
         await asyncio.to_thread(self._audit, caller, served.loop)
         return report
 
-    async def _take(self, served: ServedLoop, lines: Sequence[Line], report: Report) -> None:
-        parsed = await asyncio.to_thread(self._parse, served.loop, lines, report)
+    async def _take(self, served: ServedLoop, lines: Sequence[Line], report: Report, line_format: LineFormat) -> None:
+        parsed = await asyncio.to_thread(self._parse, served.loop, lines, report, line_format)
         media = (media_id for one in parsed for media_id in media_ids(one.row.context))
         types = await self.storage.media_types(served.loop.tenant, media)
         built = await asyncio.to_thread(self._build, served, parsed, types, report)
@@ -104,12 +111,12 @@ class Importer:
             await self.appender.append(DECISIONS, records)
         report.accepted += len(records)
 
-    def _parse(self, loop: Loop, lines: Sequence[Line], report: Report) -> list[ParsedRow]:
+    def _parse(self, loop: Loop, lines: Sequence[Line], report: Report, line_format: LineFormat) -> list[ParsedRow]:
         """The rows that are new, as far as the joiner has read the log."""
         parsed: dict[str, ParsedRow] = {}
         for number, text in lines:
             try:
-                one = _parsed(number, text)
+                one = _parsed(loop, number, text, line_format)
             except Problem as problem:
                 report.skip(number, problem)
                 continue
@@ -138,12 +145,9 @@ class Importer:
 
     async def _stored(self, imported: ImportedExperience) -> ImportedExperience:
         """As it is logged: what is large is durable first."""
-        context = imported.decision.context
-        media = {name: value for name, value in context.items() if isinstance(value, Media)}
-        if not media:
-            return imported
-        logged = {name: await self.storage.as_logged(value) for name, value in media.items()}
-        return replace(imported, decision=replace(imported.decision, context={**context, **logged}))
+        decision = imported.decision
+        logged = await self.storage.as_logged(decision.context)
+        return imported if logged is decision.context else replace(imported, decision=replace(decision, context=logged))
 
     def _audit(self, caller: ApiKey, loop: Loop) -> None:
         with write_session(self.engine) as session:
@@ -173,8 +177,10 @@ def imported_of(served: ServedLoop, parsed: ParsedRow, media_types: MediaTypes, 
     decided_at = now if row.time is None else row.time
     if not 0 < decided_at <= now + FURTHEST_AHEAD:
         raise Problem(ProblemType.INVALID_FIELD, "It lies before 1970, or more than a day ahead.", "time")
-    actions = actions_of(served, row.actions)
+    sent = None if row.actions is None else [Action(action.id, action.features) for action in row.actions]
+    actions = actions_of(served, sent)
     taken = position_of({action.id: place for place, action in enumerate(actions)}, row.action_id, "action_id")
+    probabilities = _probabilities(row, taken, [action.id for action in actions])
     decision = Decision(
         tenant=loop.tenant,
         loop_id=loop.loop_id,
@@ -183,8 +189,8 @@ def imported_of(served: ServedLoop, parsed: ParsedRow, media_types: MediaTypes, 
         context=(context := context_of(loop.settings.modalities, row.context, media_types)),
         actions=actions,
         action_id=row.action_id,
-        probability=row.probability or 0.0,
-        probabilities=_probabilities(taken, len(actions), row.probability),
+        probability=float(probabilities[taken]),
+        probabilities=probabilities,
         seed=0,
         settings_revision=loop.settings_revision,
         request_sha256=parsed.sha256,
@@ -228,22 +234,42 @@ async def chunks_of(lines: AsyncIterator[Line]) -> AsyncIterator[Sequence[Line]]
         yield chunk
 
 
-def _parsed(number: int, text: bytes | None) -> ParsedRow:
+def _parsed(loop: Loop, number: int, text: bytes | None, line_format: LineFormat) -> ParsedRow:
     if text is None:
         raise Problem(ProblemType.BODY_TOO_LARGE, f"A line has at most {LINE_BYTES // 2**20} MiB.")
     value = parse_json(text)
+    if line_format == "dsjson":
+        value = row_of_event(loop.settings, value)
     row = validated(ImportedRow, value)
     return ParsedRow(number, row, request_sha256(value))
 
 
-def _probabilities(taken: int, count: int, probability: float | None) -> Doubles:
-    """The row tells of the taken action alone: the others are taken to have shared the rest evenly."""
-    if probability is None:
-        return np.zeros(count)
-    others = (1.0 - probability) / max(1, count - 1)
-    probabilities = np.full(count, others)
-    probabilities[taken] = probability
+def _probabilities(row: ImportedRow, taken: int, ids: Sequence[str]) -> Doubles:
+    """Of each candidate. Where the row tells of the taken one alone, the others are taken to have shared the rest
+    evenly; all are 0 where it tells of none."""
+    if row.probabilities is not None:
+        return _told_probabilities(row.probabilities, ids[taken], ids)
+    if row.probability is None:
+        return np.zeros(len(ids))
+    others = (1.0 - row.probability) / max(1, len(ids) - 1)
+    probabilities = np.full(len(ids), others)
+    probabilities[taken] = row.probability
     return probabilities
+
+
+def _told_probabilities(told: Mapping[str, float], taken: str, ids: Sequence[str]) -> Doubles:
+    for action_id in ids:
+        if action_id not in told:
+            raise Problem(ProblemType.INVALID_FIELD, f"It lacks {action_id!r}, a candidate.", "probabilities")
+    for action_id in told:
+        position_of(dict.fromkeys(ids, 0), action_id, "probabilities")
+    if abs(sum(told.values()) - 1.0) > SUM_TOLERANCE:
+        detail = f"They sum to {sum(told.values()):.6g}, not to one."
+        raise Problem(ProblemType.INVALID_FIELD, detail, "probabilities")
+    if told[taken] == 0.0:
+        detail = f"That of {taken!r} is 0, and it was chosen all the same."
+        raise Problem(ProblemType.INVALID_FIELD, detail, "probabilities")
+    return np.array([told[action_id] for action_id in ids])
 
 
 def _feedback(loop: Loop, row: ImportedRow, decided_at: int, now: int) -> list[Feedback]:

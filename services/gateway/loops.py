@@ -8,13 +8,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.gateway.directory import Directory
 from services.gateway.problems import Problem, ProblemType
-from services.gateway.repository import add_audit, delete_loop, save_loop
+from services.gateway.repository import add_audit, delete_loop, freeze_loop, save_loop
 from services.gateway.training import Enqueue, tell_trainer
 from shared.db.engine import read_session, write_session
 from shared.domain import Clock
-from shared.loop_settings import Loop, LoopSettings
+from shared.loop_settings import FrozenTo, Loop, LoopSettings
 from shared.networks.trunk_files import TrunkError
-from shared.registry.training_runs import read_runs, request_run
+from shared.registry.training_runs import read_runs, request_run, skip_fine_tunes
 from shared.security import ApiKey
 
 
@@ -70,6 +70,23 @@ class Loops:
         except SQLAlchemyError:
             return False
         return any(run.status == "failed" for run in newest)
+
+    def freeze(self, caller: ApiKey, loop_id: str, frozen_to: FrozenTo | None) -> Loop:
+        """Stops the loop's learning, fine-tunes that are under way with it, or at None lets it go on.
+
+        Raises:
+            Problem: it was deleted meanwhile.
+        """
+        now, verb = self.clock(), "unfreeze" if frozen_to is None else "freeze"
+        with write_session(self.engine) as session:
+            loop = freeze_loop(session, caller.tenant, loop_id, frozen_to)
+            if loop is None:
+                raise Problem(ProblemType.UNKNOWN_LOOP, "It was deleted.", "loop_id")
+            if frozen_to is not None:
+                skip_fine_tunes(session, caller.tenant, loop_id, now, "the loop was frozen")
+            add_audit(session, caller.tenant, caller.key_id, verb, f"loops/{loop_id}", now)
+        self.directory.refresh()
+        return loop
 
     def delete(self, caller: ApiKey, loop_id: str) -> None:
         """Removes the loop with all its decisions, feedback, experiences and versions."""

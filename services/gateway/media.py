@@ -55,11 +55,19 @@ def media_from_base64(kind: str, data: str, content_type: str | None, field: str
     Raises:
         Problem: not base64, not of this kind or of the content type given, or over the limits.
     """
+    return checked_media(kind, decoded_base64(data, field), content_type or UNTOLD, field)
+
+
+def decoded_base64(data: str, field: str) -> bytes:
+    """The bytes that the member `data` of a context value holds.
+
+    Raises:
+        Problem: not base64.
+    """
     try:
-        decoded = binascii.a2b_base64(data, strict_mode=True)
+        return binascii.a2b_base64(data, strict_mode=True)
     except (binascii.Error, ValueError):
         raise Problem(ProblemType.INVALID_FIELD, "`data` is not base64.", f"{field}.data") from None
-    return checked_media(kind, decoded, content_type or UNTOLD, field)
 
 
 def checked_media(kind: str, data: bytes, content_type: str, field: str | None) -> Media:

@@ -1,7 +1,7 @@
 """What the gateway counts. Labels are routes, methods, statuses and reasons: no ids, so that the series stay few."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -35,6 +35,12 @@ class Metrics:
             "Decisions that nothing is learned from: the log was away, and the spool full.",
             registry=self.registry,
         )
+        self._shadowed = Counter(
+            "rewardloop_gateway_shadowed_contexts",
+            "Contexts that a shadow was to score, by what became of them: scored, failed or dropped.",
+            ("outcome",),
+            registry=self.registry,
+        )
         self._feedback = Counter("rewardloop_gateway_feedback", "Feedback taken.", registry=self.registry)
         self._spooled = Gauge(
             "rewardloop_gateway_spooled_events",
@@ -64,6 +70,9 @@ class Metrics:
         if not logged:
             self._unlogged.inc()
         self._decisions.labels(decision.fallback_reason or "none").inc()
+
+    def shadowed(self, outcome: Literal["scored", "failed", "dropped"]) -> None:
+        self._shadowed.labels(outcome).inc()
 
     def took_feedback(self, events: int) -> None:
         self._feedback.inc(events)

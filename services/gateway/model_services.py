@@ -172,19 +172,19 @@ class ModelServices:
             self._cancels[stage].discard(call.cancel)
 
     async def encode(
-        self, ref: ModelRef, contexts: Sequence[Context], actions: Sequence[Sequence[Action]]
-    ) -> list[Encoded | Refused]:
-        """One result a context; `actions` are empty where the version does not read them."""
+        self, ref: ModelRef, contexts: Sequence[Context], actions: Sequence[Action]
+    ) -> tuple[list[Encoded | Refused], Sequence[Floats]]:
+        """One result a context, and the embedding [G] of each action; none where the version does not read them."""
         request = encoding_pb2.EncodeRequest(
             model=wire.model_ref_to_pb(ref),
             contexts=map(wire.context_to_pb, contexts),
-            actions=[wire.action_to_pb(action) for row in actions for action in row],
+            actions=map(wire.action_to_pb, actions),
         )
         return await self._call(
             "encoding",
             self._rpcs.encode,
             request,
-            lambda answer: encoded_from_pb(answer, [len(row) for row in actions]),
+            lambda answer: encoded_from_pb(answer, len(contexts), len(actions)),
         )
 
     async def fuse(self, ref: ModelRef, rows: Sequence[Encoded]) -> list[Floats]:
@@ -203,7 +203,7 @@ class ModelServices:
 
     async def decide(self, ref: ModelRef, settings: LoopSettings, rows: Sequence[Candidates]) -> list[Choice]:
         """One choice a row, under the loop's exploration."""
-        embeddings = [row.action_embeddings for row in rows if row.action_embeddings is not None]
+        embeddings = [embedding for row in rows for embedding in row.action_embeddings or ()]
         request = policy_pb2.DecideRequest(
             model=wire.model_ref_to_pb(ref),
             exploration=exploration_to_pb(settings),
@@ -212,7 +212,7 @@ class ModelServices:
                 policy_pb2.Candidates(action_ids=row.action_ids, excluded=row.excluded, baseline=row.baseline)
                 for row in rows
             ],
-            action_embeddings=wire.tensor_to_pb(np.concatenate(embeddings)) if embeddings else None,
+            action_embeddings=wire.tensor_to_pb(np.stack(embeddings)) if embeddings else None,
             seeds=[row.seed for row in rows],
         )
         return await self._call("policy", self._rpcs.decide, request, lambda answer: choices_from_pb(answer, rows))

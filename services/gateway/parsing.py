@@ -39,11 +39,15 @@ async def read_body(request: Request, limit: int = BODY_BYTES) -> bytes:
 
 async def read_json(request: Request, limit: int = BODY_BYTES) -> object:
     """The body as JSON. An empty body is null; a body without a content type counts as JSON."""
+    return parse_json(await read_json_bytes(request, limit))
+
+
+async def read_json_bytes(request: Request, limit: int = BODY_BYTES) -> bytes:
+    """A body that should be JSON, not looked at yet; `null` where it is empty."""
     content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if content_type != "application/json" and not content_type.endswith("+json"):
         raise Problem(ProblemType.UNSUPPORTED_CONTENT_TYPE, "Send `Content-Type: application/json`.")
-    raw = await read_body(request, limit)
-    return parse_json(raw) if raw else None
+    return await read_body(request, limit) or b"null"
 
 
 def parse_json(raw: bytes) -> object:

@@ -7,16 +7,21 @@ from functools import partial
 from sqlalchemy import Engine
 
 from services.gateway.appending import Appender
+from services.gateway.arms import Arms
 from services.gateway.deciding import Decider
 from services.gateway.directory import Directory
+from services.gateway.evaluations import EnqueueEvaluation, Evaluations
 from services.gateway.idempotency import DecidedBefore, RecentAnswers
 from services.gateway.importing import Importer
 from services.gateway.loops import Loops
 from services.gateway.metrics import Metrics
 from services.gateway.model_services import ModelServices, Rpcs
 from services.gateway.pipeline import Pipeline
+from services.gateway.requests import RequestReader
+from services.gateway.rollouts import Rollouts
 from services.gateway.serving import Serving
 from services.gateway.settings import GatewaySettings
+from services.gateway.shadowing import Shadow
 from services.gateway.spooling import SpooledLog
 from services.gateway.storage import Storage
 from services.gateway.training import Enqueue, Training
@@ -43,6 +48,9 @@ class Parts:
     storage: Storage
     loops: Loops
     training: Training
+    evaluations: Evaluations
+    rollouts: Rollouts
+    shadow: Shadow
     metrics: Metrics
     clock: Clock
 
@@ -56,6 +64,7 @@ class Ports:
     artifacts: ArtifactStore
     rpcs: Rpcs
     enqueue: Enqueue
+    enqueue_evaluation: EnqueueEvaluation
     draw_secret: bytes
     clock: Clock
     # The event log again, where it is a cluster that can be away.
@@ -68,13 +77,17 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
     directory = Directory(engine, ports.artifacts.get, clock)
     models = ModelServices(ports.rpcs, settings.stage_timeout, settings.models_timeout)
     serving = Serving(directory, models)
-    appender = Appender(ports.event_log, topics=2)
+    appender = Appender(ports.event_log, topics=3)
     storage = Storage(ports.artifacts, engine, clock)
     metrics = Metrics()
+    pipeline = Pipeline(serving, models, settings.most_waiting)
+    shadow = Shadow(serving, pipeline, appender, metrics.shadowed, settings.shadow_share, clock)
     find_encoder = partial(find_files, folder=settings.encoders) if settings.check_encoders else None
     looking_up = ThreadPoolExecutor(1, thread_name_prefix="decided-before")
     decider = Decider(
-        pipeline=Pipeline(serving, models),
+        requests=RequestReader(),
+        pipeline=pipeline,
+        arms=Arms(serving, ports.draw_secret),
         appender=appender,
         storage=storage,
         recent=RecentAnswers(settings.recent_answers_bytes),
@@ -82,6 +95,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
         draw_secret=ports.draw_secret,
         clock=clock,
         on_decided=metrics.decided,
+        on_drafted=shadow.offer,
     )
     return Parts(
         engine=engine,
@@ -97,6 +111,9 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
         storage=storage,
         loops=Loops(engine, directory, ports.enqueue, clock, find_encoder),
         training=Training(engine, ports.event_log, serving, ports.enqueue, clock),
+        evaluations=Evaluations(engine, ports.event_log, ports.enqueue_evaluation, clock),
+        shadow=shadow,
+        rollouts=Rollouts(engine, directory, ports.artifacts.get, clock),
         metrics=metrics,
         clock=clock,
     )

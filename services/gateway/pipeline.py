@@ -4,15 +4,23 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import compress
+from typing import Final
 
 from services.gateway.fallback import FallbackReason, fall_back, serve_baseline
 from services.gateway.gatherer import Gatherer
 from services.gateway.model_services import ModelServices, ModelsUnavailableError, NotLoadedError
-from services.gateway.problems import Problem, ProblemType
+from services.gateway.problems import RETRY_SOON, Problem, ProblemType
+from services.gateway.remembering import Remembered
 from services.gateway.serving import Serving
 from services.gateway.stages import Candidates, Choice, Encoded, Explained, Refused
 from shared.domain import Action, ContextValue, Doubles, Floats, Media, ModelRef, Scores
 from shared.loop_settings import Loop, LoopSettings
+from shared.rollouts import Assignment
+from shared.wire import logged_action
+
+# Memory for embeddings of actions, and what one takes besides itself, about.
+ACTIONS_BYTES: Final = 32 * 1024 * 1024
+ENTRY_BYTES: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,14 @@ class Draft:
     baseline: int | None
     seed: int
     explain: bool = False
+    assignment: Assignment | None = None
+
+    @property
+    def canary(self) -> ModelRef | None:
+        """The version that is rolled out, where the decision is its own to make."""
+        if self.assignment is None or self.assignment.arm != "canary" or self.assignment.version is None:
+            return None
+        return ModelRef(self.loop.tenant, self.loop.loop_id, self.assignment.version)
 
     @property
     def allowed(self) -> list[bool]:
@@ -53,25 +69,37 @@ class Chosen:
     modality_importance: Mapping[str, float] | None = None
 
 
-class Pipeline:
-    """One gatherer a stage, so that a batch is encoded while the one before it is decided."""
+# A context as it was encoded, what was chosen from, and the choice.
+Decided = tuple[Encoded, Candidates, Choice]
 
-    def __init__(self, serving: Serving, models: ModelServices) -> None:
+
+class Pipeline:
+    """Batches go through all three services, two at a time: one is encoded while the one before it is decided."""
+
+    def __init__(self, serving: Serving, models: ModelServices, most_waiting: int) -> None:
+        """`most_waiting` for one version: one more is refused, since it would be answered too late."""
         self._serving = serving
+        self._most_waiting = most_waiting
         self._models = models
-        self._encoding = Gatherer(self._encode, weigh=_size)
-        self._fusion = Gatherer(models.fuse)
-        self._policy = Gatherer(self._decide)
+        self._actions = ActionEmbeddings(ACTIONS_BYTES)
+        self._deciding = Gatherer(self._decide, weigh=_size, at_once=2)
         self._attribution = Gatherer(models.attribute)
 
     async def choose(self, draft: Draft) -> Chosen:
-        """By the version that serves; with the champion where it is gone; by fallback where none can.
+        """By the version that it is assigned to; with the champion where that fails; by fallback where none can.
 
         Raises:
-            Problem: a context value cannot be read.
+            Problem: a context value cannot be read, or too many decisions wait.
         """
         if draft.settings.learning_mode == "logging_only":
             return _fall_back(draft, "logging_only")
+        if draft.loop.frozen_to == "baseline":
+            return Chosen(*serve_baseline(draft.allowed, draft.baseline), fallback_reason="frozen")
+        if draft.assignment is not None and draft.assignment.arm == "holdout":
+            return _hold_out(draft)
+        if (canary := draft.canary) is not None:
+            with suppress(NotLoadedError, ModelsUnavailableError):
+                return await self._choose_with(canary, draft)
         picked = self._serving.pick(draft.loop)
         if not isinstance(picked, ModelRef):
             return _fall_back(draft, picked)
@@ -82,6 +110,15 @@ class Pipeline:
         except ModelsUnavailableError:
             return _fall_back(draft, "model_unavailable")
 
+    async def score(self, ref: ModelRef, draft: Draft) -> Chosen:
+        """What a version would choose, whosever the decision is.
+
+        Raises:
+            Problem: a context value cannot be read.
+            NotLoadedError, ModelsUnavailableError: the version cannot tell.
+        """
+        return await self._choose_with(ref, draft)
+
     async def _choose_with_champion(self, draft: Draft) -> Chosen:
         champion = self._serving.champion(draft.loop)
         if champion is not None:
@@ -90,20 +127,13 @@ class Pipeline:
         return _fall_back(draft, "model_unavailable")
 
     async def _choose_with(self, ref: ModelRef, draft: Draft) -> Chosen:
-        encoded = await self._encoding.submit(ref, draft)
-        if isinstance(encoded, Refused):
-            raise Problem(ProblemType.UNREADABLE_VALUE, f"It is {encoded.reason}.", f"context.{encoded.modality}")
-        state = await self._fusion.submit(ref, encoded)
-        candidates = Candidates(
-            state=state,
-            action_ids=[action.id for action in draft.actions],
-            excluded=draft.excluded,
-            action_embeddings=encoded.action_embeddings,
-            seed=draft.seed,
-            baseline=draft.baseline,
-        )
         key = (ref, draft.loop.settings_revision, draft.settings.exploration.floor)
-        choice = await self._policy.submit(key, (draft.settings, candidates))
+        if self._deciding.waiting(key) >= self._most_waiting:
+            raise Problem(ProblemType.OVERLOADED, "Nothing was decided; try again.", headers=RETRY_SOON)
+        decided = await self._deciding.submit(key, draft)
+        if isinstance(decided, Refused):
+            raise Problem(ProblemType.UNREADABLE_VALUE, f"It is {decided.reason}.", f"context.{decided.modality}")
+        encoded, candidates, choice = decided
         reason: FallbackReason | None = "uncertain" if choice.abstained else None
         if draft.settings.learning_mode == "apprentice":
             # The scores stay: they tell what it would have chosen itself.
@@ -115,7 +145,7 @@ class Pipeline:
             probabilities=choice.probabilities,
             model_version=ref.version,
             head_sequence=choice.head_sequence,
-            state=state,
+            state=candidates.state,
             scores=choice.scores,
             fallback_reason=reason,
             modalities_used=list(compress(encoded.modalities, encoded.present)),
@@ -134,16 +164,75 @@ class Pipeline:
             return await self._attribution.submit(ref, explained)
         return None
 
-    async def _encode(self, ref: ModelRef, drafts: Sequence[Draft]) -> list[Encoded | Refused]:
-        reads_actions = self._serving.reads_actions(ref)
-        actions = [draft.actions if reads_actions else () for draft in drafts]
-        return await self._models.encode(ref, [draft.context for draft in drafts], actions)
+    async def _encode(
+        self, ref: ModelRef, drafts: Sequence[Draft]
+    ) -> list[tuple[Encoded | Refused, Sequence[Floats] | None]]:
+        """Of each draft its context, and its actions where the version reads them: only those not known are sent."""
+        contexts = [draft.context for draft in drafts]
+        if not self._serving.reads_actions(ref):
+            rows, _ = await self._models.encode(ref, contexts, ())
+            return [(row, None) for row in rows]
+        manifest = self._serving.manifest(ref)
+        found = [self._actions.find(manifest, draft.actions) for draft in drafts]
+        unknown = {
+            logged_action(action): action
+            for draft, row in zip(drafts, found, strict=True)
+            for action, embedding in zip(draft.actions, row, strict=True)
+            if embedding is None
+        }
+        rows, embeddings = await self._models.encode(ref, contexts, list(unknown.values()))
+        new = dict(zip(unknown, embeddings, strict=True))
+        self._actions.keep(manifest, new)
+        return [
+            (encoded, [new[logged_action(draft.actions[at])] if one is None else one for at, one in enumerate(row)])
+            for encoded, draft, row in zip(rows, drafts, found, strict=True)
+        ]
 
-    async def _decide(
-        self, key: tuple[ModelRef, int, float], rows: Sequence[tuple[LoopSettings, Candidates]]
-    ) -> list[Choice]:
-        # All rows are under one revision of the settings, and one floor.
-        return await self._models.decide(key[0], rows[0][0], [candidates for _, candidates in rows])
+    async def _decide(self, key: tuple[ModelRef, int, float], drafts: Sequence[Draft]) -> list[Decided | Refused]:
+        """All drafts are under one revision of the settings, and one floor."""
+        ref, _, _ = key
+        rows = await self._encode(ref, drafts)
+        readable = [
+            (draft, row, actions)
+            for draft, (row, actions) in zip(drafts, rows, strict=True)
+            if not isinstance(row, Refused)
+        ]
+        if not readable:
+            return [row for row, _ in rows if isinstance(row, Refused)]
+        encoded = [row for _, row, _ in readable]
+        states = await self._models.fuse(ref, encoded)
+        candidates = [
+            _candidates(draft, actions, state) for (draft, _, actions), state in zip(readable, states, strict=True)
+        ]
+        choices = await self._models.decide(ref, drafts[0].settings, candidates)
+        decided = zip(encoded, candidates, choices, strict=True)
+        return [row if isinstance(row, Refused) else next(decided) for row, _ in rows]
+
+
+class ActionEmbeddings:
+    """What versions made of actions, by the manifest's SHA-256 and all that is known of the action."""
+
+    def __init__(self, budget: int) -> None:
+        self._known = Remembered[tuple[str, bytes], Floats](budget)
+
+    def find(self, manifest: str, actions: Sequence[Action]) -> list[Floats | None]:
+        """[G] of each action; None where it has not been embedded lately."""
+        return [self._known.get((manifest, logged_action(action))) for action in actions]
+
+    def keep(self, manifest: str, embeddings: Mapping[bytes, Floats]) -> None:
+        for logged, embedding in embeddings.items():
+            self._known.put((manifest, logged), embedding.copy(), ENTRY_BYTES + len(logged) + embedding.nbytes)
+
+
+def _candidates(draft: Draft, embeddings: Sequence[Floats] | None, state: Floats) -> Candidates:
+    return Candidates(
+        state=state,
+        action_ids=[action.id for action in draft.actions],
+        excluded=draft.excluded,
+        action_embeddings=embeddings,
+        seed=draft.seed,
+        baseline=draft.baseline,
+    )
 
 
 def _fall_back(draft: Draft, reason: FallbackReason) -> Chosen:
@@ -153,6 +242,12 @@ def _fall_back(draft: Draft, reason: FallbackReason) -> Chosen:
         return Chosen(*serve_baseline(draft.allowed, draft.baseline), fallback_reason=mode)
     position, probabilities = fall_back(reason, draft.allowed, draft.baseline, draft.seed)
     return Chosen(position, probabilities, fallback_reason=reason)
+
+
+def _hold_out(draft: Draft) -> Chosen:
+    if draft.loop.settings.holdout.policy == "uniform":
+        return Chosen(*fall_back("holdout", draft.allowed, None, draft.seed), fallback_reason="holdout")
+    return Chosen(*serve_baseline(draft.allowed, draft.baseline), fallback_reason="holdout")
 
 
 def _size(draft: Draft) -> int:

@@ -1,9 +1,12 @@
 """A decision as the product gets it."""
 
+from collections.abc import Sequence
+from math import sqrt
+
 import orjson
 
 from shared.db.statistics import Z_95
-from shared.domain import Decision, Doubles, Scores
+from shared.domain import Decision, Doubles
 
 # One a candidate; None where no model version decided, and for logits where it has learned no policy itself.
 Numbers = list[float] | list[None]
@@ -62,12 +65,11 @@ def _columns(decision: Decision) -> tuple[Numbers, Intervals, Intervals, Numbers
     if scores is None:
         return nothing, nothing, nothing, nothing
     expected: list[float] = scores.expected_rewards.tolist()
-    intervals = _intervals(scores, scores.variances), _intervals(scores, scores.outcome_variances)
+    intervals = _intervals(expected, scores.variances), _intervals(expected, scores.outcome_variances)
     return expected, *intervals, nothing if scores.policy_logits is None else scores.policy_logits.tolist()
 
 
-def _intervals(scores: Scores, variances: Doubles) -> list[list[float]]:
+def _intervals(expected: Sequence[float], variances: Doubles) -> list[list[float]]:
     """Normal 95 % intervals around the expected rewards [A, 2], not cut at the reward's range."""
-    half = Z_95 * variances.clip(min=0) ** 0.5
-    low, high = scores.expected_rewards - half, scores.expected_rewards + half
-    return [list(pair) for pair in zip(low.tolist(), high.tolist(), strict=True)]
+    halves = [Z_95 * sqrt(variance) if variance > 0 else 0.0 for variance in variances.tolist()]
+    return [[middle - half, middle + half] for middle, half in zip(expected, halves, strict=True)]

@@ -22,7 +22,7 @@ from shared.db.tables import (
     RestatementRow,
 )
 from shared.domain import Decision
-from shared.loop_settings import Loop, LoopSettings
+from shared.loop_settings import FrozenTo, Loop, LoopSettings
 from shared.pb.events.v1 import events_pb2
 from shared.rewards import same_rewards
 from shared.security import ApiKey, Role
@@ -45,10 +45,22 @@ class AuditEntry:
     object: str
 
 
-def read_loop_revisions(session: Session) -> dict[LoopKey, tuple[int, int]]:
-    """Revision and creation time of every loop: a change of either means that the loop must be read again."""
-    columns = (LoopRow.tenant, LoopRow.loop_id, LoopRow.settings_revision, LoopRow.created_at)
-    return {(tenant, loop_id): (revision, at) for tenant, loop_id, revision, at in session.execute(select(*columns))}
+def read_loop_revisions(session: Session) -> dict[LoopKey, tuple[int, int, str | None]]:
+    """Revision, creation time and what it is frozen to, of every loop: a change of one means that it must be read
+    again."""
+    columns = (LoopRow.tenant, LoopRow.loop_id, LoopRow.settings_revision, LoopRow.created_at, LoopRow.frozen_to)
+    rows = session.execute(select(*columns))
+    return {(tenant, loop_id): (revision, at, frozen_to) for tenant, loop_id, revision, at, frozen_to in rows}
+
+
+def freeze_loop(session: Session, tenant: str, loop_id: str, frozen_to: FrozenTo | None) -> Loop | None:
+    """The loop, frozen from now on or, at None, not any more; None where it is not there."""
+    lock_loop(session, tenant, loop_id)
+    row = session.get(LoopRow, (tenant, loop_id))
+    if row is None:
+        return None
+    row.frozen_to = frozen_to
+    return loop_from_row(row)
 
 
 def save_loop(session: Session, tenant: str, loop_id: str, settings: LoopSettings, now: int) -> tuple[Loop, bool]:

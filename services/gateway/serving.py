@@ -9,6 +9,7 @@ from services.gateway.fallback import FallbackReason
 from services.gateway.model_services import ModelServices
 from shared.domain import ModelRef
 from shared.loop_settings import Loop
+from shared.rollouts import Rollout
 
 POLL_SECONDS: Final = 0.05
 
@@ -19,6 +20,20 @@ class Serving:
     def __init__(self, directory: Directory, models: ModelServices) -> None:
         self._directory = directory
         self._models = models
+        # Rollouts whose version could once decide here: from then on, what it cannot decide counts against it.
+        self._begun: set[str] = set()
+
+    def rollout(self, loop: Loop) -> Rollout | None:
+        """The one that is under way, once the version could be loaded."""
+        rollout = self._directory.rollout(loop.tenant, loop.loop_id)
+        if rollout is None:
+            return None
+        if rollout.rollout_id not in self._begun:
+            if not self._can_serve(rollout.model):
+                return None
+            self._begun = {one.rollout_id for one in self._directory.snapshot.rollouts.values()} & self._begun
+            self._begun.add(rollout.rollout_id)
+        return rollout
 
     def pick(self, loop: Loop) -> ModelRef | FallbackReason:
         """The champion, else the version before it, else the reason why none can decide."""
@@ -57,6 +72,10 @@ class Serving:
     def reads_actions(self, ref: ModelRef) -> bool:
         """Whether the version reads the actions' features."""
         return self._directory.snapshot.reads_actions.get(ref, False)
+
+    def manifest(self, ref: ModelRef) -> str:
+        """The SHA-256 of the version's manifest: what is known of the version is known under it for good."""
+        return self._directory.snapshot.manifests.get(ref, "")
 
     def _can_serve(self, ref: ModelRef) -> bool:
         return self._models.have(ref) and ref in self._directory.snapshot.reads_actions

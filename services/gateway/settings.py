@@ -10,8 +10,8 @@ from shared.settings import PlatformSettings
 class GatewaySettings(PlatformSettings):
     """Settings of the gateway; times in seconds."""
 
-    host: str = Field(default="127.0.0.1", description="Where it listens.")
-    port: int = Field(default=8000, ge=1, le=65535)
+    host: str = Field(default="127.0.0.1", description="Address that it listens on.")
+    port: int = Field(default=8000, ge=1, le=65535, description="Port that it listens on.")
     bootstrap: bool = Field(default=True, description="Make a first manage key for the tenant `default`.")
     bootstrap_key: SecretStr | None = Field(
         default=None, min_length=1, description="That key; where it is not given, one is made in <home>/bootstrap.key."
@@ -31,6 +31,12 @@ class GatewaySettings(PlatformSettings):
         "decisions up for less, and a busy one is taken for frozen more easily.",
     )
     stage_timeout: float = Field(default=2.0, gt=0, description="For one call of encoding, fusion or policy.")
+    most_waiting: int = Field(
+        default=4096,
+        ge=1,
+        description="Decisions that wait for the model services, by version: one more is refused with 503 and "
+        "Retry-After. Lower refuses sooner, higher answers later.",
+    )
     first_version_timeout: float = Field(
         default=30.0, ge=0, description="How long creating a loop waits until its first version can decide."
     )
@@ -39,8 +45,18 @@ class GatewaySettings(PlatformSettings):
         description="Refuse a loop whose pretrained encoder is not here: for a gateway on the machine of encoding and "
         "the trainer. Else the run that makes the loop's first version tells it.",
     )
+    shadow_share: float = Field(
+        default=0.04,
+        gt=0,
+        le=1,
+        description="Of the time that shadows may take of the model services; higher scores more contexts, and slows "
+        "decisions more where the services have no cores to spare.",
+    )
     lookup_timeout: float = Field(
-        default=0.5, gt=0, description="For the database to say whether an id was decided before; later, it is new."
+        default=0.5,
+        gt=0,
+        description="For the database to say whether an id was decided before; later, it is new. While it does not "
+        "answer, a tenth of it.",
     )
     recent_answers_bytes: int = Field(
         default=64 * 1024 * 1024, ge=0, description="Memory for answers that a repeated decision gets again."

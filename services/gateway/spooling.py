@@ -90,7 +90,10 @@ class SpooledLog:
             SpoolError: the cluster is away, and the spool is full or broken.
         """
         refuse_too_large(topic, records)
-        lane = self._lanes[topic]
+        lane = self._lanes.get(topic)
+        if lane is None:
+            # Of a topic that is not worth keeping while the cluster is away.
+            return self._direct.append(topic, records)
         with lane.lock:
             if lane.is_direct:
                 try:

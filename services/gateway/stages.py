@@ -23,12 +23,11 @@ ROUNDING: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One context: modalities M, embeddings [M, D], present [M], and its A actions' embeddings [A, G]."""
+    """One context: modalities M, embeddings [M, D] and present [M]."""
 
     modalities: Sequence[str]
     embeddings: Floats
     present: NDArray[np.bool_]
-    action_embeddings: Floats | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What policy chooses from: the state [S], A action ids with their embeddings [A, G], and the draw's seed.
+    """What policy chooses from: the state [S], A action ids with their embeddings, [G] each, and the draw's seed.
 
     `excluded` and `baseline` are positions in `action_ids`.
     """
@@ -49,7 +48,7 @@ class Candidates:
     state: Floats
     action_ids: Sequence[str]
     excluded: Sequence[int]
-    action_embeddings: Floats | None
+    action_embeddings: Sequence[Floats] | None
     seed: int
     baseline: int | None = None
 
@@ -75,26 +74,24 @@ class Choice:
     abstained: bool = False
 
 
-def encoded_from_pb(answer: encoding_pb2.EncodeResponse, counts: Sequence[int]) -> list[Encoded | Refused]:
-    """One row a context; `counts` [B]: how many actions each was sent with.
+def encoded_from_pb(
+    answer: encoding_pb2.EncodeResponse, count: int, actions: int
+) -> tuple[list[Encoded | Refused], Sequence[Floats]]:
+    """One row a context, of `count`, and the embedding [G] of each of so many actions.
 
     Raises:
         WireError: it is not what the contract promises.
     """
-    embeddings = rows_of(wire.floats_from_pb(answer.embeddings, 3), len(counts))
-    present = rows_of(wire.tensor_from_pb(answer.present, "bool", 2).astype(np.bool_, copy=False), len(counts))
-    if answer.HasField("action_embeddings"):
-        of_actions = rows_of(wire.floats_from_pb(answer.action_embeddings, 2), sum(counts))
-        by_row: Sequence[Floats | None] = np.split(of_actions, np.cumsum(counts)[:-1])
-    else:
-        by_row = [None] * len(counts)
+    embeddings = rows_of(wire.floats_from_pb(answer.embeddings, 3), count)
+    present = rows_of(wire.tensor_from_pb(answer.present, "bool", 2).astype(np.bool_, copy=False), count)
+    of_actions = list(rows_of(wire.floats_from_pb(answer.action_embeddings, 2), actions)) if actions else []
     names = list(answer.modalities)
-    rows: list[Encoded | Refused] = [Encoded(names, *row) for row in zip(embeddings, present, by_row, strict=True)]
+    rows: list[Encoded | Refused] = [Encoded(names, *row) for row in zip(embeddings, present, strict=True)]
     for refusal in answer.refusals:
         if not 0 <= refusal.row < len(rows):
             raise wire.WireError("a row was refused that was never sent")
         rows[refusal.row] = Refused(refusal.modality, refusal.reason)
-    return rows
+    return rows, of_actions
 
 
 def choices_from_pb(answer: policy_pb2.DecideResponse, rows: Sequence[Candidates]) -> list[Choice]:

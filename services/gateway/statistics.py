@@ -8,6 +8,7 @@ from pydantic import Field
 from sqlalchemy import Engine
 
 from services.gateway.answers import Answer, Interval, Moment
+from services.gateway.dead_letters import count_dead_letters
 from services.gateway.moments import iso, maybe_iso
 from services.gateway.stored import version_name
 from shared.db import reports, statistics
@@ -91,7 +92,8 @@ class StatisticsAnswer(Answer):
     duplicate_feedback: int
     duplicate_activations: int
     restated: int = Field(description="Rewards that were computed anew because the loop's reward was defined anew.")
-    dead_letters: int
+    dead_letters: int = Field(description="Of this loop. What is not known to be of a loop counts for the tenant only.")
+    tenant_dead_letters: int = Field(description="Of the tenant, in `/v1/dead-letters`, that were not replayed.")
     head_sequence: int = Field(description="The last experience that the version which decides now has learned.")
     joiner_lag: dict[str, int] | None = Field(
         description="Events of each topic, of all loops, that the joiner has not read; null while the log is away."
@@ -137,6 +139,7 @@ def read_statistics(
     with read_session(engine) as session:
         found = statistics.read_statistics(session, loop.tenant, loop.loop_id)
         offsets = read_offsets(session)
+        tenant_dead_letters = count_dead_letters(session, loop.tenant)
         newest = reports.read_newest_report(session, loop.tenant, loop.loop_id)
         drifted_at = read_last_drift(session, loop.tenant, loop.loop_id)
         last_run = next(iter(read_runs(session, loop.tenant, loop.loop_id, limit=1)), None)
@@ -146,6 +149,7 @@ def read_statistics(
     return StatisticsAnswer(
         **found.counts,
         experiences=0 if found.reward is None else found.reward.experiences,
+        tenant_dead_letters=tenant_dead_letters,
         head_sequence=found.last_sequence if head_sequence is None else head_sequence,
         joiner_lag=None if ends is None else {topic: _lag(ends[topic], offsets.get(topic, {})) for topic in ends},
         spooled=dict(spooled or {}),
@@ -244,6 +248,8 @@ def _reward_warnings(loop: Loop, found: statistics.LoopStatistics) -> Iterator[s
 
 
 def _learning_warnings(loop: Loop, last_run: TrainingRun | None) -> Iterator[str]:
+    if loop.frozen_to is not None:
+        yield f"The loop is frozen: its {loop.frozen_to} serves, and nothing is learned."
     if len(loop.settings.actions) == 1:
         yield "The loop lists one action: unless decisions bring their own, there is nothing to choose."
     if last_run is not None and last_run.status == "failed":

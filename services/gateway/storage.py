@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from services.gateway.problems import RETRY_SOON, Problem, ProblemType
 from services.gateway.repository import add_audit, add_media, read_media_type
 from shared.db.engine import read_session, write_session
-from shared.domain import INLINE_BYTES, Clock, ContextValue, Media
+from shared.domain import INLINE_BYTES, Clock, Context, Media
 from shared.registry.artifacts import ArtifactStore
 from shared.security import ApiKey
 
@@ -34,12 +34,14 @@ class Storage:
             detail = "Nothing was stored; try again."
             raise Problem(ProblemType.STORAGE_UNAVAILABLE, detail, headers=RETRY_SOON) from error
 
-    async def as_logged(self, value: ContextValue) -> ContextValue:
-        """The value as its event holds it: what is large is durable here first."""
-        if isinstance(value, Media) and value.data is not None and len(value.data) > INLINE_BYTES:
-            await self.put(value.data)
-            return replace(value, data=None)
-        return value
+    async def as_logged(self, context: Context) -> Context:
+        """The context as its event holds it: what is large is durable here first."""
+        large = {name: value for name, value in context.items() if isinstance(value, Media) and _is_large(value)}
+        if not large:
+            return context
+        for value in large.values():
+            await self.put(value.data or b"")
+        return {**context, **{name: replace(value, data=None) for name, value in large.items()}}
 
     def read(self, sha256: str) -> bytes:
         """The bytes under a hash; blocks.
@@ -84,3 +86,7 @@ class Storage:
         if len(self._types) >= MOST_REMEMBERED:
             del self._types[next(iter(self._types))]
         self._types[tenant, sha256] = content_type
+
+
+def _is_large(media: Media) -> bool:
+    return media.data is not None and len(media.data) > INLINE_BYTES

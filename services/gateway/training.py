@@ -9,6 +9,7 @@ from kombu.exceptions import KombuError
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from services.gateway.problems import Problem, ProblemType
 from services.gateway.repository import add_audit
 from services.gateway.serving import Serving
 from shared.db.engine import read_session, write_session
@@ -37,7 +38,13 @@ class Training:
     clock: Clock
 
     def request(self, caller: ApiKey, loop: Loop) -> TrainingRun:
-        """A fine-tune that covers all feedback acknowledged before this call."""
+        """A fine-tune that covers all feedback acknowledged before this call.
+
+        Raises:
+            Problem: the loop is frozen.
+        """
+        if loop.frozen_to is not None:
+            raise Problem(ProblemType.LOOP_FROZEN, "Unfreeze it: until then nothing is learned.", "loop_id")
         covers = as_covers({topic: self.event_log.ends(topic) for topic in (DECISIONS, FEEDBACK)})
         now = self.clock()
         with write_session(self.engine) as session:

@@ -3,7 +3,8 @@
 from services.policy.server import run
 from services.policy.settings import PolicySettings
 from shared.model_server import run_process
+from shared.settings import told
 
 if __name__ == "__main__":
-    settings = PolicySettings()
+    settings = told(PolicySettings)
     run_process("policy", settings.log_level, lambda stop: run(settings, stop))

@@ -1,20 +1,22 @@
 """The online heads: every version that is loaded learns from every experience, in order, under its own states.
 
-The log brings an experience once under each version. A head starts from the statistics that its version was shipped
-with and takes the sequences behind those one after the other, so that replicas that have read the log agree.
+A head starts from the statistics that its version was shipped with and takes the sequences behind those one after the
+other, so that replicas agree: first what the database has of them, then what the log brings, once under each version.
+Where the log lacks the next one, the database is asked again.
 """
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import structlog
 import torch
+from sqlalchemy.exc import SQLAlchemyError
 
 from shared import wire
-from shared.domain import Experience, ModelRef
+from shared.domain import Clock, Experience, ModelRef
 from shared.eventlog import EventLog, EventLogError, StoredRecord
 from shared.events import EXPERIENCES, event_from_record
 from shared.networks.policy import Policy
@@ -23,8 +25,14 @@ from shared.registry.loading import Loaded, LoadedVersions
 BATCH: Final = 1000
 PAUSE: Final = 0.02
 RETRY: Final = 0.5
+# Between two looks into the database for what the log lacks, in microseconds.
+ASK_INTERVAL: Final = 1_000_000
 
 logger: Final = structlog.get_logger(__name__)
+
+
+# Of a version, what the database has beyond a sequence, so many at most.
+Read = Callable[[Loaded[Policy], int, int], list[Experience]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +45,21 @@ class Head:
 
 
 class OnlineHeads:
-    """Reads the experiences topic from its beginning, in a thread of its own; `current` may be asked from any."""
+    """Reads the experiences topic from its end, in a thread of its own; `current` may be asked from any."""
 
-    def __init__(self, loaded: LoadedVersions[Policy], log: EventLog) -> None:
+    def __init__(self, loaded: LoadedVersions[Policy], log: EventLog, read: Read, monotonic: Clock) -> None:
         self._loaded = loaded
         self._log = log
-        self._offsets: dict[int, int] = {}
+        self._read_stored = read
+        self._monotonic = monotonic
+        # By partition; not known before the log was first asked.
+        self._offsets: dict[int, int] | None = None
         self._heads: dict[ModelRef, Head] = {}
         # Sequence → experience that a version has not come to yet.
         self._waiting: dict[ModelRef, dict[int, Experience]] = {}
+        # Versions that have all that stood in the database, and when to ask it for the rest.
+        self._caught_up: dict[ModelRef, Loaded[Policy]] = {}
+        self._ask_at: dict[ModelRef, int] = {}
 
     def current(self, version: Loaded[Policy]) -> Head:
         """What a loaded version decides with now."""
@@ -66,8 +80,13 @@ class OnlineHeads:
                 logger.warning("learning_waits", reason=str(error))
 
     def step(self) -> bool:
-        """Reads a batch, and lets every head learn what it has come to; False where there was nothing to read."""
+        """Reads a batch, and lets every head learn what it has come to; False where there was nothing to read.
+
+        Raises:
+            EventLogError: the log is away; what the database has is learned as soon as it is back.
+        """
         records = self._read()
+        versions = self._loaded.versions
         for stored in records:
             try:
                 event = event_from_record(stored.record)
@@ -76,18 +95,42 @@ class OnlineHeads:
                 continue
             if isinstance(event, Experience) and event.model_version is not None:
                 ref = ModelRef(event.tenant, event.loop_id, event.model_version)
-                self._waiting.setdefault(ref, {})[event.sequence] = event
-        versions = self._loaded.versions
-        for ref, version in versions.items():
-            if self._waiting.get(ref):
-                self._learn(ref, self.current(version), self._waiting[ref])
+                # What is not loaded yet finds it in the database.
+                if ref in versions:
+                    self._waiting.setdefault(ref, {})[event.sequence] = event
+        catching_up = [self._advance(ref, version) for ref, version in versions.items()]
         self._forget(versions)
-        return bool(records)
+        return bool(records) or any(catching_up)
+
+    def _advance(self, ref: ModelRef, version: Loaded[Policy]) -> bool:
+        """Learns what has come, and what the database has of the rest; True where that may have more."""
+        if self._waiting.get(ref):
+            self._learn(ref, self.current(version), self._waiting[ref])
+        is_new = self._caught_up.get(ref) is not version
+        if not (is_new or self._waiting.get(ref)) or self._monotonic() < self._ask_at.get(ref, 0):
+            return False
+        head = self.current(version)
+        try:
+            stored = self._read_stored(version, head.sequence, BATCH)
+        except SQLAlchemyError as error:
+            logger.warning("catching_up_waits", loop_id=ref.loop_id, error=type(error).__name__)
+            self._ask_at[ref] = self._monotonic() + ASK_INTERVAL
+            return False
+        waiting = self._waiting.get(ref, {}) | {one.sequence: one for one in stored}
+        self._learn(ref, head, waiting)
+        if len(stored) == BATCH:
+            return True
+        self._caught_up[ref] = version
+        self._ask_at[ref] = self._monotonic() + ASK_INTERVAL
+        return False
 
     def _read(self) -> list[StoredRecord]:
         """What is new, a batch of each partition at most; a loop's experiences stand in one, in order."""
         records: list[StoredRecord] = []
-        for partition, end in self._log.ends(EXPERIENCES).items():
+        ends = self._log.ends(EXPERIENCES)
+        if self._offsets is None:
+            self._offsets = dict(ends)
+        for partition, end in ends.items():
             offset = self._offsets.get(partition, 0)
             if offset < end:
                 found = self._log.read(EXPERIENCES, partition, offset, BATCH)
@@ -107,15 +150,11 @@ class OnlineHeads:
             self._heads[ref] = Head(head.loaded, _after(head, following), sequence)
 
     def _forget(self, refs: Collection[ModelRef]) -> None:
-        """Drops heads of versions that are not loaded any more, and what waits for still older ones."""
-        oldest: dict[tuple[str, str], int] = {}
-        for ref in refs:
-            key = (ref.tenant, ref.loop_id)
-            oldest[key] = min(ref.version, oldest.get(key, ref.version))
-        for ref in list(self._waiting):
-            if ref.version < oldest.get((ref.tenant, ref.loop_id), 0):
-                del self._waiting[ref]
+        """Drops what is kept of versions that are not loaded any more."""
         self._heads = {ref: head for ref, head in self._heads.items() if ref in refs}
+        self._waiting = {ref: waiting for ref, waiting in self._waiting.items() if ref in refs and waiting}
+        self._caught_up = {ref: loaded for ref, loaded in self._caught_up.items() if ref in refs}
+        self._ask_at = {ref: at for ref, at in self._ask_at.items() if ref in refs}
 
 
 def _is_whole(experience: Experience, policy: Policy) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 import torch
@@ -12,9 +13,10 @@ from torch import Tensor
 from services.policy.attributing import state_gradients
 from services.policy.deciding import decide, load_version_policy
 from services.policy.learning import OnlineHeads
+from services.policy.repository import read_unlearned
 from services.policy.settings import PolicySettings
 from shared import wire
-from shared.clocks import wall
+from shared.clocks import monotonic, wall
 from shared.db.engine import open_engine
 from shared.eventlog.opening import open_event_log
 from shared.loop_settings import ExplorationSettings
@@ -106,8 +108,9 @@ def _exploration(message: policy_pb2.Exploration) -> ExplorationSettings:
 async def run(settings: PolicySettings, stop: asyncio.Event) -> None:
     """Serves, and lets the heads learn, until `stop`."""
     store = ArtifactStore(settings.artifact_folder)
-    loaded = LoadedVersions(open_engine(settings.database), store, "policy", load_version_policy)
-    heads = OnlineHeads(loaded, open_event_log(settings, wall))
+    engine = open_engine(settings.database)
+    loaded = LoadedVersions(engine, store, "policy", load_version_policy)
+    heads = OnlineHeads(loaded, open_event_log(settings, wall), partial(read_unlearned, engine), monotonic)
     ended = threading.Event()
     learning = threading.Thread(target=heads.run, args=(ended,), name="heads", daemon=True)
     with ThreadPoolExecutor(1, "policy") as executor:

@@ -13,8 +13,11 @@ from billiard import active_children  # type: ignore[import-untyped] # it has no
 from celery import beat
 
 from services.trainer.app import build_app
+from services.trainer.control import start_control
 from services.trainer.settings import TrainerSettings
+from shared.db.schema import await_schema_or_exit
 from shared.lifeline import lifeline_of, watch_lifeline
+from shared.settings import told
 from shared.telemetry import configure_logging
 
 PROGRAMS: Final = ("worker", "beat")
@@ -47,8 +50,9 @@ def stop(*_: object) -> NoReturn:
 
 
 def run_beat(settings: TrainerSettings) -> int:
-    """Has due runs looked for, tick after tick, until SIGTERM or SIGINT."""
-    app = build_app(settings)
+    """Has due runs looked for, and rollouts led, tick after tick, until SIGTERM or SIGINT."""
+    app = build_app(settings, in_child=False)
+    start_control(settings)
     if settings.broker_url is None:
         service = beat.Service(app, scheduler_cls=beat.Scheduler)
         _at_the_end(lambda *_: service.stop())
@@ -70,9 +74,10 @@ def _at_the_end(act: Callable[[int, FrameType | None], None]) -> None:
 def main() -> None:
     if sys.argv[1:] not in [[name] for name in PROGRAMS]:
         sys.exit(f"usage: python -m services.trainer {{{'|'.join(PROGRAMS)}}}")
-    settings, program = TrainerSettings(), sys.argv[1]
+    settings, program = told(TrainerSettings), sys.argv[1]
     watch_lifeline(lifeline_of(os.environ))
     configure_logging(settings.log_level, f"trainer-{program}")
+    await_schema_or_exit(settings.database)
     # Celery tells of every tick.
     logging.getLogger("celery").setLevel(logging.WARNING)
     sys.exit(run_worker(settings) if program == "worker" else run_beat(settings))

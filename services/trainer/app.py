@@ -14,8 +14,19 @@ from services.trainer.scheduling import schedule
 from services.trainer.settings import TrainerSettings
 from shared.db.engine import read_session, write_session
 from shared.db.reports import loops_to_report
-from shared.domain import RunRef
-from shared.tasks import REDIS_SECONDS, REPORT, RUN_TRAINING, SCHEDULE, SCHEDULE_REPORTS, celery_app, enqueue_run
+from shared.domain import EvaluationRef, RunRef
+from shared.registry.evaluations import evaluations_to_enqueue
+from shared.tasks import (
+    REDIS_SECONDS,
+    REPORT,
+    RUN_EVALUATION,
+    RUN_TRAINING,
+    SCHEDULE,
+    SCHEDULE_REPORTS,
+    celery_app,
+    enqueue_evaluation,
+    enqueue_run,
+)
 
 if TYPE_CHECKING:
     from services.trainer.child import Child
@@ -28,8 +39,8 @@ RESULT_SECONDS: Final = 3600
 NEW_EXPERIENCES: Final = 50
 
 
-def build_app(settings: TrainerSettings) -> Celery:
-    """The application with its tasks, for a worker and for beat."""
+def build_app(settings: TrainerSettings, *, in_child: bool = True) -> Celery:
+    """The application with its tasks, for a worker and for beat; `in_child`: its pool's child is to do runs."""
     app = celery_app(settings)
     app.conf.worker_proc_alive_timeout = START_SECONDS
     app.conf.update(
@@ -56,14 +67,20 @@ def build_app(settings: TrainerSettings) -> Celery:
         # The run has ended: what it learned serves while its report is made.
         child().reporter.report(tenant, loop_id)
 
+    def run_evaluation(tenant: str, loop_id: str, evaluation_id: str) -> None:
+        child().evaluator.run(EvaluationRef(tenant, loop_id, evaluation_id))
+
     watch = DriftWatch()
 
     def schedule_training() -> None:
         trainer = child().trainer
         with write_session(trainer.engine) as session:
-            refs = schedule(session, trainer.clock(), watch)
+            refs = schedule(session, now := trainer.clock(), watch)
+            evaluations = evaluations_to_enqueue(session, now)
         for ref in refs:
             enqueue_run(app, ref)
+        for evaluation in evaluations:
+            enqueue_evaluation(app, evaluation)
 
     def report_loop(tenant: str, loop_id: str) -> None:
         child().reporter.report(tenant, loop_id)
@@ -76,10 +93,12 @@ def build_app(settings: TrainerSettings) -> Celery:
             app.send_task(REPORT, args=[tenant, loop_id], expires=settings.report_seconds, ignore_result=True)
 
     app.task(run_training, name=RUN_TRAINING)
+    app.task(run_evaluation, name=RUN_EVALUATION)
     app.task(schedule_training, name=SCHEDULE, ignore_result=True)
     app.task(report_loop, name=REPORT, ignore_result=True)
     app.task(schedule_reports, name=SCHEDULE_REPORTS, ignore_result=True)
-    worker_process_init.connect(lambda **_: child(), weak=False)
+    if in_child:
+        worker_process_init.connect(lambda **_: child(), weak=False)
     # Whoever listens to this signal sets logging up: __main__ has done so.
     setup_logging.connect(lambda **_: None, weak=False)
     return app

@@ -4,15 +4,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from shared.loop_settings import ModalitySettings
 from shared.networks.batches import Batch, ModalityBatch
 from shared.networks.preparation import Row
+from shared.networks.preprocessing import ID_BUCKETS, Bag
 
 DROPPED: Final = 0.1
 SHIFT_PIXELS: Final = 2
+# Often enough for the features to say all that they can by themselves.
+NAMELESS: Final = 0.5
+FEATURES_DROPPED: Final = 0.3
 PICTURES: Final = frozenset({"image", "video"})
 
 
@@ -23,6 +29,19 @@ def drop_modalities(rows: Sequence[Row], names: Sequence[str], generator: Genera
     """
     stays_NM = torch.rand(len(rows), len(names), generator=generator) >= DROPPED
     return [_keep(row, names, stays_M) for row, stays_M in zip(rows, stays_NM.tolist(), strict=True)]
+
+
+def drop_features(actions: Sequence[Bag], generator: Generator) -> list[Bag]:
+    """Leaves identities and single features of actions out at random, never all of one that has no features.
+
+    New actions are known by their features alone, and share only some of them with those that were learned. What is
+    drawn depends on the actions alone.
+    """
+    sizes = [len(bag.buckets) for bag in actions]
+    nameless_N = torch.rand(len(actions), generator=generator) < NAMELESS
+    stays_P = torch.rand(sum(sizes), generator=generator) >= FEATURES_DROPPED
+    stays = np.split(stays_P.numpy(), np.cumsum(sizes)[:-1])
+    return [_keep_buckets(*one) for one in zip(actions, nameless_N.tolist(), stays, strict=True)]
 
 
 def draw_shifts(rows: int, modalities: int, generator: Generator) -> Tensor:
@@ -42,6 +61,14 @@ def shift_images(batch: Batch, modalities: Sequence[ModalitySettings], shifts_NM
 def _keep(row: Row, names: Sequence[str], stays: Sequence[bool]) -> Row:
     kept = {name: row[name] for name, stay in zip(names, stays, strict=True) if stay and name in row}
     return kept or row
+
+
+def _keep_buckets(bag: Bag, nameless: bool, stays: NDArray[np.bool_]) -> Bag:
+    kept = stays.copy()
+    kept[:ID_BUCKETS] = not nameless
+    if not kept.any():
+        return bag
+    return Bag(bag.buckets[kept], bag.weights[kept])
 
 
 def _shift_modality(modality: ModalityBatch, shifts_N2: Tensor) -> ModalityBatch:

@@ -99,7 +99,7 @@ def fine_tuned_candidate(
         statistics=completed,
         parent=champion.version,
         covers_sequence=covers_sequence,
-        metrics=_metrics(tuned, verdict),
+        metrics=_metrics(tuned, verdict) | {"first_sequence": float(experiences[0].row.first_sequence)},
         takes_over=verdict.takes_over or (goes_online and verdict.finding != "failed"),
         detail=verdict.detail,
     )

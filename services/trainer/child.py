@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from multiprocessing.process import AuthenticationString  # type: ignore[attr-defined] # the stubs lack it
 from typing import Final
 
+from services.trainer.evaluating import Evaluator
 from services.trainer.experiences import Replay
 from services.trainer.launcher import fine_tune_by
 from services.trainer.process_group import settle
@@ -26,9 +27,10 @@ NICENESS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """What the pool's child does: runs, and reports of loops."""
+    """What the pool's child does: runs, evaluations, and reports of loops."""
 
     trainer: Trainer
+    evaluator: Evaluator
     reporter: Reporter
 
 
@@ -51,7 +53,8 @@ def start_child(settings: TrainerSettings) -> Child:
         fine_tune=fine_tune_by(settings),
     )
     reported = Replay(engine, decode, artifacts.get, trunks=trunks)
-    return Child(trainer, Reporter(engine, artifacts, reported, wall))
+    evaluator = Evaluator(engine, artifacts, Replay(engine, decode, artifacts.get, 1, trunks), settings, wall)
+    return Child(trainer, evaluator, Reporter(engine, artifacts, reported, wall))
 
 
 def _allow_children() -> None:

@@ -9,20 +9,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from services.trainer.augmentation import draw_shifts, drop_modalities, shift_images
+from services.trainer.augmentation import draw_shifts, drop_features, drop_modalities, shift_images
 from services.trainer.examples import Examples
 from services.trainer.networks import Networks, shrink_and_perturb
 from services.trainer.objectives import Minibatch, objective_of
 from services.trainer.process_group import ALONE, CPU, Rank
+from services.trainer.stopping import EarlyStopping, held_out
 from shared.functional.adaptation import adapter_loss
 from shared.functional.regularization import l2_sp_penalty
 from shared.functional.schedules import cosine_annealing
 from shared.loop_settings import LearningSettings
 from shared.networks.batches import Bags, Batch, collate, collate_bags
-from shared.networks.q_network import QValues
 from shared.registry.manifest import Architecture
 
 BATCH: Final = 64
@@ -82,6 +83,8 @@ def fine_tune(
     generator = Generator().manual_seed(seed)
     estimate, objective = rank.learner(networks), objective_of(learning, networks, champion)
     losses: list[float] = []
+    examples, others = held_out(examples, learning)
+    stopping = EarlyStopping(networks, others, objective, learning.patience)
     steps = steps_for(len(examples), learning.max_steps)
     for step, chosen in enumerate(_minibatches(len(examples), steps, generator)):
         rate = cosine_annealing(step, steps, learning.learning_rate, 0.0)
@@ -89,7 +92,8 @@ def fine_tune(
             group["lr"] = rate * group["share"]
         mine, share = rank.rows(len(chosen)), rank.share(len(chosen))
         values = estimate(*_varied(networks.architecture, examples, chosen, mine, generator))
-        total, error = objective(Minibatch(examples, chosen[mine], _on_cpu(values)))
+        # Objectives are a few small sums, with what does not come from the networks.
+        total, error = objective(Minibatch(examples, chosen[mine], values.on_cpu()))
         task_loss = (share * total).to(rank.device)
         adapted = adapter_loss(task_loss, networks.encoder.adapters.parameters(), learning.adapter_beta)
         loss = adapted + l2_sp_penalty(parameters, pretrained, learning.l2_sp)
@@ -98,6 +102,9 @@ def fine_tune(
         optimizer.step()
         losses.append(_finite(rank.mean(share * error)))
         report(step + 1, steps, losses[-1])
+        if stopping.is_over(step + 1, steps, rank):
+            break
+    stopping.restore()
     return _finished(networks.to(CPU), champion.to(CPU), examples, losses)
 
 
@@ -115,6 +122,7 @@ def _finished(networks: Networks, champion: Networks, examples: Examples, losses
     if not all(bool(parameter.isfinite().all()) for parameter in frozen.parameters()):
         raise DivergedError("a weight is not finite")
     _settle_unseen(frozen, examples)
+    _settle_unseen_buckets(frozen, champion, examples)
     recent = losses[-LOSS_WINDOW:]
     distance = l2_sp_penalty(frozen.parameters(), champion.parameters(), 1.0).sqrt()
     adapter_norm = adapter_loss(torch.zeros(()), frozen.encoder.adapters.parameters(), 1.0).sqrt()
@@ -129,6 +137,20 @@ def _settle_unseen(networks: Networks, examples: Examples) -> None:
         for layer in filter(None, layers):
             layer.weight[~seen_K] = layer.weight[seen_K].mean(0)
             layer.bias[~seen_K] = layer.bias[seen_K].mean()
+
+
+def _settle_unseen_buckets(networks: Networks, champion: Networks, examples: Examples) -> None:
+    """What no example showed of an action, an identity above all, is what the champion knows of it: at first nothing.
+
+    It would else be random, and as loud as what was learned.
+    """
+    actions, before = networks.encoder.actions, champion.encoder.actions
+    if actions is None or before is None or networks.architecture.adapter_rank:
+        return
+    seen = torch.from_numpy(np.unique(collate_bags([one.action for one in examples.experiences]).buckets.numpy()))
+    weight, known = actions.buckets.weight, before.buckets.weight * champion.q_network.trained
+    with torch.no_grad():
+        weight.copy_(known.index_copy(0, seen, weight[seen]))
 
 
 def steps_for(count: int, most: int) -> int:
@@ -154,13 +176,9 @@ def _varied(
     rows = drop_modalities([one.features for one in taken], names, generator)
     shifts_BM2 = draw_shifts(len(rows), len(names), generator)
     batch = shift_images(collate(rows[mine], names), list(architecture.read.values()), shifts_BM2[mine])
-    return batch, collate_bags([one.action for one in taken[mine]]) if architecture.action_features else None
-
-
-def _on_cpu(values: QValues) -> QValues:
-    """Objectives are a few small sums, with what does not come from the networks."""
-    logits = None if values.policy_logits is None else values.policy_logits.cpu()
-    return QValues(values.features.cpu(), values.mean.cpu(), values.log_variance.cpu(), logits)
+    if not architecture.action_features:
+        return batch, None
+    return batch, collate_bags(drop_features([one.action for one in taken], generator)[mine])
 
 
 def _minibatches(count: int, steps: int, generator: Generator) -> Iterator[Tensor]:

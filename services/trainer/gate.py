@@ -17,11 +17,10 @@ from shared.evaluation.doubly_robust import (
     one_sided_bounds,
     supported,
 )
+from shared.evaluation.evaluation import LEAST_SAMPLE_SIZE, MOST_UNSUPPORTED
 
 # Of the reward's range.
 TOLERANCE: Final = 0.05
-LEAST_SAMPLE_SIZE: Final = 100.0
-MOST_UNSUPPORTED: Final = 0.05
 # Squared, of the reward's range: two versions that both expect within a hundredth of it are alike.
 NEGLIGIBLE_LOSS: Final = 1e-4
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from services.trainer.leasing import Lease
 from services.trainer.networks import Networks
@@ -18,7 +19,8 @@ from shared.networks.online_head import HeadStatistics
 from shared.networks.parts import save_module, save_policy
 from shared.registry.artifacts import ArtifactStore
 from shared.registry.manifest import Manifest, Part
-from shared.registry.versions import add_version, move_alias, next_version
+from shared.registry.rollouts import open_rollout, start_rollout
+from shared.registry.versions import add_version, move_alias, next_version, read_champion
 
 log: Final = structlog.get_logger(__name__)
 
@@ -48,7 +50,7 @@ class Publisher:
     clock: Clock
 
     def publish(self, run: TrainingRun, loop: Loop, candidate: Candidate, lease: Lease) -> ModelVersion:
-        """The registered version, with the run ended; the champion from now on if the candidate takes over.
+        """The registered version, with the run ended; a candidate that takes over does so by the loop's rollout.
 
         Raises:
             LeaseLostError: another worker has the run; nothing but unnamed artifacts was written.
@@ -63,10 +65,11 @@ class Publisher:
             version = _version(manifest, sha256, candidate.takes_over)
             add_version(session, version)
             session.flush()
+            detail = candidate.detail
             if candidate.takes_over:
-                move_alias(session, version.ref, "champion", now)
+                detail = _take_over(session, loop, version, now, detail)
             status: RunStatus = "succeeded" if candidate.takes_over else "skipped"
-            lease.finish(session, status, version.version, candidate.detail)
+            lease.finish(session, status, version.version, detail)
         if candidate.takes_over:
             self._announce(ModelPublished(loop.tenant, loop.loop_id, version.version, now))
         return version
@@ -85,6 +88,22 @@ class Publisher:
             "fusion": self.artifacts.put(save_module(networks.fusion)),
             "policy": self.artifacts.put(save_policy(networks.q_network, candidate.statistics)),
         }
+
+
+def _take_over(session: Session, loop: Loop, version: ModelVersion, now: int, detail: str | None) -> str | None:
+    """Has a version that may serve do so as the loop's rollout says; the run's detail, with what that came to.
+
+    While another rollout is under way it waits as the challenger.
+    """
+    by, rollout = f"training run {version.training_run_id}", loop.settings.rollout
+    if open_rollout(session, loop.tenant, loop.loop_id) is not None:
+        move_alias(session, version.ref, "challenger", now, by)
+        return f"{detail}; a rollout is under way: it waits as the challenger"
+    if rollout.strategy == "immediate" or read_champion(session, loop.tenant, loop.loop_id) is None:
+        move_alias(session, version.ref, "champion", now, by)
+        return detail
+    begun = start_rollout(session, version.ref, rollout, now, by)
+    return f"{detail}; in rollout {begun.rollout_id}"
 
 
 def _manifest(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -12,6 +13,9 @@ from shared.db.tables import DecisionRow, ExperienceRow, LoopRow, ModelVersionRo
 from shared.domain import Decision
 from shared.loop_settings import Loop
 from shared.pb.events.v1 import events_pb2
+
+# The fallback reason of a decision that no version may make.
+HOLDOUT: Final = "holdout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +45,17 @@ class LearningRecord:
 
 
 def read_experiences(session: Session, tenant: str, loop_id: str, limit: int) -> list[JoinedRow]:
-    """The newest experiences of a loop, oldest first; a decision once, by the revision that counts."""
+    """The newest experiences of a loop, oldest first; a decision once, by the revision that counts.
+
+    The holdout's are left out: nothing is learned from them.
+    """
     of = ExperienceRow
     first_sequence = func.coalesce(of.restates_sequence, of.sequence)
     query = (
         select(first_sequence, of.sequence, of.decision_id, of.action_id, of.probability, of.reward, of.decided_at)
+        .join(DecisionRow, OF_ITS_DECISION)
         .where(of.tenant == tenant, of.loop_id == loop_id, ~of.superseded)
+        .where(DecisionRow.fallback_reason.is_distinct_from(HOLDOUT))
         .order_by(of.sequence.desc())
         .limit(limit)
     )

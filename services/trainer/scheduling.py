@@ -23,9 +23,9 @@ def schedule(session: Session, now: int, watch: DriftWatch) -> list[RunRef]:
 
 
 def reason_to_run(session: Session, loop: Loop, now: int, watch: DriftWatch) -> RunReason | None:
-    """Why a loop must be fine-tuned now; None where it need not, or only logs."""
+    """Why a loop must be fine-tuned now; None where it need not, only logs, or is frozen."""
     learning = loop.settings.learning
-    if loop.settings.learning_mode == "logging_only":
+    if loop.settings.learning_mode == "logging_only" or loop.frozen_to is not None:
         return None
     record = read_learning_record(session, loop.tenant, loop.loop_id)
     if is_due(record, learning, now):

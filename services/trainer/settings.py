@@ -15,6 +15,12 @@ class TrainerSettings(PlatformSettings):
     lease_seconds: float = Field(
         default=30.0, ge=1, description="How long a silent worker keeps its run; shorter recovers sooner from a crash."
     )
+    evaluation_rows: int = Field(
+        default=100_000,
+        ge=100,
+        le=1_000_000,
+        description="The newest experiences of its window that an evaluation reads at most; more take memory and time.",
+    )
     joiner_seconds: float = Field(
         default=30.0, ge=0, description="How long a fine-tune waits for the joiner to reach what it must cover."
     )

@@ -10,7 +10,9 @@ from sqlalchemy import Engine
 from uuid_utils import uuid7
 
 from services.trainer.candidates import NothingToLearnError, fine_tuned_candidate, first_candidate
-from services.trainer.experiences import Replay
+from services.trainer.covering import JoinerBehindError, wait_for_joiner
+from services.trainer.drifting import change_sequence
+from services.trainer.experiences import PreparedExperience, Replay
 from services.trainer.fine_tuning import DivergedError, FineTune, fine_tune
 from services.trainer.leasing import Lease
 from services.trainer.process_group import ProcessesError
@@ -18,7 +20,6 @@ from services.trainer.publishing import Candidate, Publisher
 from services.trainer.settings import TrainerSettings
 from shared.db.engine import read_session, write_session
 from shared.db.loops import read_loop
-from shared.db.offsets import covers, read_offsets
 from shared.domain import Clock, RunRef, RunStatus, TrainingRun
 from shared.loop_settings import Loop
 from shared.networks.trunk_files import TrunkError
@@ -29,12 +30,6 @@ from shared.registry.training_runs import LeaseLostError, take_lease
 from shared.registry.versions import read_champion
 
 log: Final = structlog.get_logger(__name__)
-
-POLL_SECONDS: Final = 0.05
-
-
-class JoinerBehindError(RuntimeError):
-    """The joiner did not reach in time what the run must cover."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +76,8 @@ class Trainer:
             logger.info("run_finished")
 
     def _candidate(self, run: TrainingRun, lease: Lease) -> tuple[Loop, Candidate]:
-        self._wait_for_joiner(run, lease)
+        seconds = self.settings.joiner_seconds
+        wait_for_joiner(self.engine, run.covers, seconds, self.clock, self.sleep, lease.keep)
         with read_session(self.engine) as session:
             loop = read_loop(session, run.tenant, run.loop_id)
             champion = read_champion(session, run.tenant, run.loop_id)
@@ -93,24 +89,25 @@ class Trainer:
         if champion is None:
             # A fine-tune too makes it, where the run that should have done so has failed.
             return loop, first_candidate(loop, architecture)
-        experiences = self.replay.read(loop, self.settings.replay_experiences, lease.keep)
+        experiences = self._since_change(loop, self.replay.read(loop, self.settings.replay_experiences, lease.keep))
         return loop, fine_tuned_candidate(
             loop, architecture, champion, experiences, self.artifacts, self.replay, lease, self.fine_tune
         )
 
-    def _wait_for_joiner(self, run: TrainingRun, lease: Lease) -> None:
-        """Until its offsets have passed what the run covers, so that all that was acknowledged is learned from."""
-        deadline = self.clock() + round(self.settings.joiner_seconds * 1e6)
-        while not self._covered(run):
-            if self.clock() >= deadline:
-                raise JoinerBehindError(f"the joiner is more than {self.settings.joiner_seconds:g} s behind")
-            lease.keep()
-            self.sleep(POLL_SECONDS)
+    def _since_change(self, loop: Loop, experiences: list[PreparedExperience]) -> list[PreparedExperience]:
+        """What came after the newest change of the world: what was right before it would only contradict.
 
-    def _covered(self, run: TrainingRun) -> bool:
+        An apprentice expects no rewards, and Q-learning rewards that are not those of a decision.
+        """
+        learning, mode = loop.settings.learning, loop.settings.learning_mode
+        if not learning.since_drift or learning.bootstraps or mode != "online" or not experiences:
+            return experiences
         with read_session(self.engine) as session:
-            offsets = read_offsets(session)
-        return covers(offsets, run.covers)
+            change = change_sequence(session, loop, min(one.row.first_sequence for one in experiences))
+        if change is None:
+            return experiences
+        log.info("world_changed", loop_id=loop.loop_id, sequence=change)
+        return [one for one in experiences if one.row.first_sequence >= change]
 
     def _finish(self, lease: Lease, status: RunStatus, detail: str) -> None:
         try:

@@ -1,6 +1,6 @@
 """Decisions and experiences as the database keeps them, with what came of each; the joiner writes them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Final, Literal, get_args
 
@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Row, and_, select, tuple_
 from sqlalchemy.orm import Session
 
 from shared import wire
+from shared.db.dialects import is_among
 from shared.db.tables import DanglingFeedbackRow, DecisionRow, ExperienceRow, FeedbackRow
 from shared.domain import Decision, Experience, Feedback
 from shared.pb.events.v1 import events_pb2
@@ -97,6 +98,19 @@ def read_decision(session: Session, tenant: str, loop_id: str, decision_id: str)
         feedback=_read_feedback(session, row),
         experience=_read_experience(session, row),
     )
+
+
+def read_logged(
+    session: Session, tenant: str, loop_id: str, decision_ids: Iterable[str]
+) -> dict[str, events_pb2.DecisionMade]:
+    """Decisions as they were logged, by id; those that the joiner has written.
+
+    By key, not by a join: PostgreSQL joins tables that it has not analyzed yet by reading all of them.
+    """
+    of = DecisionRow
+    query = select(of.decision_id, of.payload).where(of.tenant == tenant, of.loop_id == loop_id)
+    found = session.execute(query.where(is_among(session, of.decision_id, decision_ids)))
+    return {decision_id: events_pb2.DecisionMade.FromString(payload) for decision_id, payload in found}
 
 
 def list_decisions(

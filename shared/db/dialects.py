@@ -1,12 +1,36 @@
 """What SQLite and PostgreSQL spell alike but SQLAlchemy keeps apart."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
-from sqlalchemy import Table
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Float,
+    LargeBinary,
+    String,
+    Table,
+    any_,
+    insert,
+    literal,
+)
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from shared.db.tables import Base
+
+# PostgreSQL's names of the columns' types, for rows that are copied in.
+COPIED: Final = {
+    String: "varchar",
+    BigInteger: "int8",
+    Boolean: "bool",
+    Float: "float8",
+    LargeBinary: "bytea",
+    JSON: "json",
+}
 
 
 def table_of(row: type[Base]) -> Table:
@@ -27,3 +51,35 @@ def put_row(session: Session, row: type[Base], values: Mapping[str, object]) -> 
     session.execute(
         new.on_conflict_do_update(index_elements=keys, set_={name: new.excluded[name] for name in values.keys() - keys})
     )
+
+
+def insert_rows(session: Session, row: type[Base], rows: Sequence[Mapping[str, object]]) -> None:
+    """Inserts rows that all name the same columns; on PostgreSQL by COPY, at a third of what statements cost it."""
+    if not rows:
+        return
+    connection, table = session.connection(), table_of(row)
+    if connection.dialect.name != "postgresql":
+        connection.execute(insert(table), rows)
+        return
+    # Only here: a laptop's profile has no driver of PostgreSQL.
+    from psycopg import Connection
+
+    names = list(rows[0])
+    quoted = ", ".join(connection.dialect.identifier_preparer.quote(name) for name in names)
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, Connection)
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} ({quoted}) FROM STDIN (FORMAT BINARY)") as copy:
+        copy.set_types([_copied(table, name) for name in names])
+        for one in rows:
+            copy.write_row([one[name] for name in names])
+
+
+def is_among(session: Session, column: InstrumentedAttribute[str], values: Iterable[str]) -> ColumnElement[bool]:
+    """Whether a column's value is one of these: one parameter on PostgreSQL, which would plan thousands of them."""
+    if session.get_bind().dialect.name != "postgresql":
+        return column.in_(values)
+    return column == any_(literal(list(values), ARRAY(String)))
+
+
+def _copied(table: Table, name: str) -> str:
+    return next(told for of, told in COPIED.items() if isinstance(table.c[name].type, of))

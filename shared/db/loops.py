@@ -24,7 +24,15 @@ def read_loop(session: Session, tenant: str, loop_id: str) -> Loop | None:
 
 def loop_from_row(row: LoopRow) -> Loop:
     settings = LoopSettings.model_validate(row.settings)
-    return Loop(row.tenant, row.loop_id, settings, row.settings_revision, row.created_at, row.online_at)
+    return Loop(
+        tenant=row.tenant,
+        loop_id=row.loop_id,
+        settings=settings,
+        settings_revision=row.settings_revision,
+        created_at=row.created_at,
+        online_at=row.online_at,
+        frozen_to=row.frozen_to,  # type: ignore[arg-type] # only the gateway writes it
+    )
 
 
 def keep_loop(session: Session, tenant: str, loop_id: str) -> bool:

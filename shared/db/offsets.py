@@ -1,10 +1,10 @@
 """How far consumers have read the log: what stands before their offsets is in the tables."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from shared.db.dialects import insert_on_conflict, table_of
@@ -61,18 +61,22 @@ def take_over(session: Session, consumer: str, partitions: Iterable[tuple[str, i
     return claims
 
 
-def move_offsets(session: Session, claims: Iterable[Claim]) -> None:
+def move_offsets(session: Session, claims: Sequence[Claim]) -> None:
     """Sets the offsets that the transaction has read up to.
 
     Raises:
         FencedError: a claim's epoch is over.
     """
+    rows = [{f"of_{name}": value for name, value in asdict(claim).items()} for claim in claims]
+    if not rows:
+        return
     table = table_of(ConsumerOffsetRow)
-    for claim in claims:
-        mine = (*_is(claim), table.c.epoch == claim.epoch)
-        moved = session.execute(update(table).where(*mine).values(offset=claim.offset).returning(table.c.offset))
-        if moved.one_or_none() is None:
-            raise _fenced(claim)
+    mine = (table.c[name] == bindparam(f"of_{name}") for name in ("consumer", "topic", "partition", "epoch"))
+    # One round trip: it tells how many rows were there in all.
+    moved = session.connection().execute(update(table).where(*mine).values(offset=bindparam("of_offset")), rows)
+    if moved.rowcount != len(rows):
+        # This says which; an epoch only grows.
+        read_claims(session, claims)
 
 
 def read_claims(session: Session, claims: Iterable[Claim]) -> list[Claim]:
@@ -81,21 +85,13 @@ def read_claims(session: Session, claims: Iterable[Claim]) -> list[Claim]:
     Raises:
         FencedError: a claim's epoch is over.
     """
-    found = []
+    of, claims = ConsumerOffsetRow, list(claims)
+    query = select(of.topic, of.partition, of.epoch, of.offset).where(of.consumer.in_({one.consumer for one in claims}))
+    found = {(row.topic, row.partition, row.epoch): row.offset for row in session.execute(query)}
     for claim in claims:
-        row = session.scalars(select(ConsumerOffsetRow).where(*_is(claim))).one()
-        if row.epoch != claim.epoch:
+        if (claim.topic, claim.partition, claim.epoch) not in found:
             raise _fenced(claim)
-        found.append(replace(claim, offset=row.offset))
-    return found
-
-
-def _is(claim: Claim) -> tuple[ColumnElement[bool], ...]:
-    return (
-        ConsumerOffsetRow.consumer == claim.consumer,
-        ConsumerOffsetRow.topic == claim.topic,
-        ConsumerOffsetRow.partition == claim.partition,
-    )
+    return [replace(claim, offset=found[claim.topic, claim.partition, claim.epoch]) for claim in claims]
 
 
 def _fenced(claim: Claim) -> FencedError:

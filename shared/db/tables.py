@@ -3,6 +3,8 @@
 from sqlalchemy import JSON, BigInteger, Boolean, Float, Index, LargeBinary, MetaData, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from shared.eventlog.envelopes import Envelope
+
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -22,6 +24,7 @@ class Base(DeclarativeBase):
         bool: Boolean,
         bytes: LargeBinary,
         dict[str, object]: JSON,
+        Envelope: JSON,
     }
 
 
@@ -34,6 +37,8 @@ class LoopRow(Base):
     created_at: Mapped[int]
     # When it went online from apprentice mode; null where it never did.
     online_at: Mapped[int | None]
+    # What it serves while it is frozen; null where it is not.
+    frozen_to: Mapped[str | None]
     # The last sequence that an experience of the loop got, and the last one that the log has.
     last_sequence: Mapped[int] = mapped_column(default=0)
     published_sequence: Mapped[int] = mapped_column(default=0)
@@ -167,6 +172,22 @@ class ExperienceRow(Base):
     )
 
 
+class VersionStateRow(Base):
+    """An experience's state under a version that did not decide it, as the log was given it; float32, little-endian.
+
+    Both are null where the version cannot read the decision's context.
+    """
+
+    __tablename__ = "version_states"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[bytes | None]
+    # Where the version reads the actions' features.
+    action_embedding: Mapped[bytes | None]
+
+
 class RestatementRow(Base):
     """A loop whose reward was defined anew: its experiences are to be restated."""
 
@@ -190,7 +211,12 @@ class DeadLetterRow(Base):
     tenant: Mapped[str | None]
     reason: Mapped[str] = mapped_column(Text)
     payload: Mapped[bytes]
+    # Its key and headers, see shared/eventlog/envelopes.py; null of those that older releases put aside.
+    envelope: Mapped[Envelope | None]
+    appended_at: Mapped[int] = mapped_column(server_default="0")
     dead_at: Mapped[int]
+    # When it was appended to its topic again.
+    replayed_at: Mapped[int | None]
 
 
 class JoinerCountRow(Base):
@@ -284,6 +310,92 @@ class ModelAliasRow(Base):
     moved_at: Mapped[int]
 
 
+class AliasMoveRow(Base):
+    """Who pointed an alias at which version, and when; the version is null where the alias was taken away."""
+
+    __tablename__ = "alias_moves"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    # As the alias's epoch.
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    alias: Mapped[str]
+    version: Mapped[int | None]
+    previous_version: Mapped[int | None]
+    moved_at: Mapped[int]
+    moved_by: Mapped[str]
+
+
+class RolloutRow(Base):
+    """A version on its way to becoming the champion, or turned back."""
+
+    __tablename__ = "rollouts"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    rollout_id: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int]
+    # The champion when it began: what it is held against, and what comes back.
+    champion_version: Mapped[int | None]
+    status: Mapped[str]
+    settings: Mapped[dict[str, object]]
+    # Which of the settings' steps, from 0.
+    step: Mapped[int]
+    step_started_at: Mapped[int]
+    started_at: Mapped[int]
+    finished_at: Mapped[int | None]
+    # The loop's last experience when it began.
+    start_sequence: Mapped[int]
+    detail: Mapped[str | None] = mapped_column(Text)
+    # What was last found.
+    figures: Mapped[dict[str, object]]
+
+    __table_args__ = (Index(None, "status"),)
+
+
+class RolloutEventRow(Base):
+    """One step of a rollout, with the figures that decided it."""
+
+    __tablename__ = "rollout_events"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    rollout_id: Mapped[str] = mapped_column(primary_key=True)
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[int]
+    kind: Mapped[str]
+    caused_by: Mapped[str]
+    step: Mapped[int]
+    detail: Mapped[str | None] = mapped_column(Text)
+    figures: Mapped[dict[str, object]]
+
+
+class WebhookRow(Base):
+    """An address that is told of every step of the tenant's rollouts."""
+
+    __tablename__ = "webhooks"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    webhook_id: Mapped[str] = mapped_column(primary_key=True)
+    url: Mapped[str] = mapped_column(Text)
+    # What signs: it cannot be kept as a hash.
+    secret: Mapped[str]
+    created_at: Mapped[int]
+
+
+class WebhookDeliveryRow(Base):
+    """One message to one webhook."""
+
+    __tablename__ = "webhook_deliveries"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    delivery_id: Mapped[str] = mapped_column(primary_key=True)
+    webhook_id: Mapped[str]
+    payload: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[int]
+    attempts: Mapped[int]
+    # When it is tried (again); null once it was taken, or given up.
+    next_at: Mapped[int | None]
+
+    __table_args__ = (Index(None, "next_at"),)
+
+
 class TrainingRunRow(Base):
     __tablename__ = "training_runs"
     tenant: Mapped[str] = mapped_column(primary_key=True)
@@ -302,6 +414,28 @@ class TrainingRunRow(Base):
     detail: Mapped[str | None] = mapped_column(Text)
     # requested, experiences, drift or online; null of a loop's first version.
     reason: Mapped[str | None]
+    # Who works on it until when; another worker may take it after that.
+    lease_owner: Mapped[str | None]
+    lease_expires_at: Mapped[int | None]
+
+    __table_args__ = (Index(None, "status"),)
+
+
+class EvaluationRow(Base):
+    __tablename__ = "evaluations"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    loop_id: Mapped[str] = mapped_column(primary_key=True)
+    evaluation_id: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[str]
+    settings: Mapped[dict[str, object]]
+    requested_at: Mapped[int]
+    covers: Mapped[dict[str, object]]
+    started_at: Mapped[int | None]
+    finished_at: Mapped[int | None]
+    progress: Mapped[float] = mapped_column(default=0.0)
+    # Null until it succeeded.
+    result: Mapped[dict[str, object] | None]
+    detail: Mapped[str | None] = mapped_column(Text)
     # Who works on it until when; another worker may take it after that.
     lease_owner: Mapped[str | None]
     lease_expires_at: Mapped[int | None]

@@ -5,6 +5,8 @@ from typing import Final, Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
+# One or more, of which a port and an IPv6 address in brackets may be part.
+SERVERS: Final = r"^(\[[0-9a-fA-F:]+\]|[^,:\s\[\]]+)(:[0-9]{1,5})?(,(\[[0-9a-fA-F:]+\]|[^,:\s\[\]]+)(:[0-9]{1,5})?)*$"
 SECURITY: Final = ("kafka_security", "kafka_sasl", "kafka_ssl")
 # The longest pause between two tries to reach a broker: kafka-python's 30 s would be felt after an outage.
 RECONNECT_MS: Final = 500
@@ -15,7 +17,7 @@ class KafkaSettings(BaseSettings):
 
     kafka_servers: str | None = Field(
         default=None,
-        min_length=1,
+        pattern=SERVERS,
         description="host:port of some brokers, separated by commas; not given: the local log below `home`.",
     )
     kafka_topic_prefix: str = Field(
@@ -39,15 +41,22 @@ class KafkaSettings(BaseSettings):
     kafka_timeout: float = Field(
         default=10.0, ge=0.05, le=300, description="Seconds in which the cluster has to answer; later, it is away."
     )
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    kafka_sasl_plain_username: str | None = None
-    kafka_sasl_plain_password: SecretStr | None = None
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="Whether connections are encrypted (SSL) and ask for a user (SASL)."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        default=None, description="How a user is asked for."
+    )
+    kafka_sasl_plain_username: str | None = Field(default=None, description="That user.")
+    kafka_sasl_plain_password: SecretStr | None = Field(default=None, description="Its password.")
     kafka_ssl_cafile: str | None = Field(default=None, description="PEM file of whom to trust.")
     kafka_ssl_certfile: str | None = Field(default=None, description="PEM file of this client's certificate.")
     kafka_ssl_keyfile: str | None = Field(default=None, description="PEM file of its key.")
     kafka_ssl_password: SecretStr | None = Field(default=None, description="Opens that key.")
-    kafka_ssl_check_hostname: bool = True
+    kafka_ssl_check_hostname: bool = Field(
+        default=True,
+        description="Whether a broker's certificate has to name its host; false trusts any that is signed.",
+    )
 
     def kafka_client(self, timeout: float | None = None) -> dict[str, object]:
         """What a client of kafka-python is made with, where `kafka_servers` is given.

@@ -3,8 +3,9 @@
 from shared.loop_settings.context import ActionSettings, ModalitySettings
 from shared.loop_settings.fields import MAX_ACTIONS, MAX_AMOUNT, ActionId, Amount
 from shared.loop_settings.learning import ExplorationSettings, FairnessSettings, FusionSettings, LearningSettings
-from shared.loop_settings.loop import Loop, LoopSettings
+from shared.loop_settings.loop import FrozenTo, Loop, LoopSettings
 from shared.loop_settings.reward import CaptioningSettings, MetricSettings, RewardSettings
+from shared.loop_settings.rollout import GuardrailSettings, HoldoutSettings, RolloutSettings, Strategy
 
 __all__ = [
     "MAX_ACTIONS",
@@ -15,11 +16,16 @@ __all__ = [
     "CaptioningSettings",
     "ExplorationSettings",
     "FairnessSettings",
+    "FrozenTo",
     "FusionSettings",
+    "GuardrailSettings",
+    "HoldoutSettings",
     "LearningSettings",
     "Loop",
     "LoopSettings",
     "MetricSettings",
     "ModalitySettings",
     "RewardSettings",
+    "RolloutSettings",
+    "Strategy",
 ]

@@ -78,6 +78,11 @@ class LearningSettings(Settings):
         description="Starts a fine-tune as soon as rewards are found to differ from what was expected more than they "
         "used to, without waiting for `interval` and `min_experiences`.",
     )
+    since_drift: bool = Field(
+        default=False,
+        description="Where rewards come to fall short of what was expected far more than they used to, a fine-tune "
+        "learns from what came after that alone. False: from all that it replays.",
+    )
     replay_half_life: int | None = Field(
         default=None,
         ge=1,
@@ -117,6 +122,13 @@ class LearningSettings(Settings):
     l2_sp: float = Field(default=1e-4, ge=0, le=10, description="λ of the pull towards the champion's weights.")
     learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Peak of the cosine schedule.")
     max_steps: int = Field(default=600, ge=1, le=100_000, description="Gradient steps of one fine-tune at most.")
+    patience: int | None = Field(
+        default=200,
+        ge=1,
+        le=100_000,
+        description="Gradient steps without a lower error of held-out experiences, a tenth of those that are learned "
+        "from, after which a fine-tune ends; the weights with the lowest are kept. Lower ends sooner. Null: all steps.",
+    )
     seed: int = Field(default=0, ge=0, lt=2**63, description="Same log, seed and device: the same version.")
 
     @property

@@ -11,6 +11,7 @@ from shared.loop_settings.context import ActionSettings, ModalitySettings
 from shared.loop_settings.fields import MAX_ACTIONS, Amount, Duration, Name, Settings
 from shared.loop_settings.learning import ExplorationSettings, FairnessSettings, FusionSettings, LearningSettings
 from shared.loop_settings.reward import RewardSettings
+from shared.loop_settings.rollout import HoldoutSettings, RolloutSettings
 
 # Of exploration, while a loop that was an apprentice warms up: it knows the baseline's actions alone.
 WARM_UP_FLOOR: Final = 0.1
@@ -55,6 +56,10 @@ class LoopSettings(Settings):
         "learns to imitate it; `logging_only` serves it, and starts no fine-tune. Acts within two seconds.",
     )
     fairness: FairnessSettings = FairnessSettings()
+    rollout: RolloutSettings = Field(
+        default=RolloutSettings(), description="How a fine-tuned version takes over once the gate has let it pass."
+    )
+    holdout: HoldoutSettings = HoldoutSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -114,6 +119,10 @@ class LoopSettings(Settings):
         return None
 
 
+# What a frozen loop serves: the product's own choice, or the version that was the champion.
+FrozenTo = Literal["baseline", "champion"]
+
+
 @dataclass(frozen=True, slots=True)
 class Loop:
     """One decision problem of one tenant; `settings_revision` grows with every change of its settings."""
@@ -125,6 +134,8 @@ class Loop:
     created_at: int
     # When it went online from apprentice mode; None where it never did.
     online_at: int | None = None
+    # While it is set nothing is learned.
+    frozen_to: FrozenTo | None = None
 
     def settings_at(self, now: int) -> LoopSettings:
         """As they act at a time: for a while after apprentice mode, with a higher floor."""

@@ -24,6 +24,18 @@ class Bags:
         """These, on a device."""
         return type(self)(self.buckets.to(device), self.weights.to(device), self.offsets.to(device))
 
+    def split(self, first: int) -> tuple[Self, Self]:
+        """The first so many of every bag, or as many as it has, and the rest, which may be empty."""
+        sizes_N = torch.diff(self.offsets, append=self.offsets.new_tensor([len(self.buckets)]))
+        firsts_N = sizes_N.clamp(max=first)
+        before_N = firsts_N.cumsum(0) - firsts_N
+        place = torch.arange(len(self.buckets), device=self.buckets.device)
+        is_first = place < (self.offsets + firsts_N).repeat_interleave(sizes_N)
+        return (
+            type(self)(self.buckets[is_first], self.weights[is_first], before_N),
+            type(self)(self.buckets[~is_first], self.weights[~is_first], self.offsets - before_N),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ModalityBatch:

@@ -3,6 +3,8 @@
 Shapes: B rows, M modalities, N actions, E encoded: an embedding, and behind it a view.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,7 +12,8 @@ from torch.nn import functional
 from shared.networks.adapter import Adapter
 from shared.networks.batches import Bags, Batch
 from shared.networks.encoders import BagEncoder, build_modality_encoder
-from shared.networks.views import View, build_action_view, build_trunk_view, build_view
+from shared.networks.preprocessing import ID_BUCKETS
+from shared.networks.views import View, build_action_view, build_trunk_view, build_view, with_length
 from shared.registry.manifest import Architecture
 
 
@@ -20,6 +23,7 @@ class MultimodalEncoder(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self._width = architecture.encoded_width
+        self._identity_share = architecture.identity_share
         # By position: a modality's name may be one that a module cannot have.
         self.modalities = nn.ModuleList(
             build_modality_encoder(modality, architecture.embedding_width) for modality in architecture.read.values()
@@ -56,7 +60,14 @@ class MultimodalEncoder(nn.Module):
         """
         if self.actions is None or self.action_view is None:
             raise ValueError("this model version has no embeddings of actions")
-        return torch.cat([self.actions(bags), self.action_view(bags)], dim=1)
+        share = self._identity_share
+        view_NV = self.action_view(bags) if share is None else self._action_view(self.action_view, bags, share)
+        return torch.cat([self.actions(bags), view_NV], dim=1)
+
+    def _action_view(self, view: View, bags: Bags, share: float) -> Tensor:
+        """[N, V]: of its length, a share of the square is the identity's, all of it where there are no features."""
+        identity_NV, features_NV = (view(part) for part in bags.split(ID_BUCKETS))
+        return with_length(math.sqrt(share) * identity_NV + math.sqrt(1.0 - share) * features_NV)
 
     def fit_views(self, batch: Batch) -> None:
         """Projects each modality on the principal components of these rows from now on (equation 11)."""

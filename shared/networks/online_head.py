@@ -150,9 +150,16 @@ class Posterior:
 
     def scores(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Q and its epistemic variance under each slot, [N, K + 1] each, for features [N, F - 1]."""
-        phi_NF = with_constant(features)
-        white_NKF = (phi_NF @ self.whitening.flatten(0, 1).mT).view(len(phi_NF), *self.whitening.shape[:2])
-        return phi_NF @ self.mean.mT, self.noise_variance * white_NKF.square().sum(-1)
+        phi_NF, whitening_HF = features.double(), self.whitening.flatten(0, 1)
+        # The last column belongs to the constant.
+        white_NH = torch.addmm(whitening_HF[:, -1], phi_NF, whitening_HF[:, :-1].mT)
+        length_NK = torch.linalg.vector_norm(white_NH.view(len(phi_NF), *self.whitening.shape[:2]), dim=-1)
+        mean_NK = torch.addmm(self.mean[:, -1], phi_NF, self.mean[:, :-1].mT)
+        return mean_NK, self.noise_variance * length_NK.square()
+
+    def of_all(self) -> Self:
+        """Where all actions share one slot: without the prior beside it, which stands for none."""
+        return replace(self, mean=self.mean[:1], whitening=self.whitening[:1])
 
 
 def posterior(statistics: HeadStatistics, prior_mean_KF: Tensor, precision: float = PRECISION) -> Posterior:

@@ -22,7 +22,7 @@ from shared.functional.exploration import (
     with_floor,
 )
 from shared.loop_settings import ExplorationSettings
-from shared.networks.online_head import HeadStatistics, posterior
+from shared.networks.online_head import HeadStatistics, Posterior, posterior
 from shared.networks.q_network import QNetwork
 from shared.registry.manifest import Architecture
 
@@ -50,7 +50,8 @@ class Candidates:
         for row, positions in enumerate(excluded):
             if any(not 0 <= position < len(action_ids[row]) for position in positions):
                 raise ValueError(f"an excluded position lies outside of row {row}")
-            allowed[row, list(positions)] = False
+            if positions:
+                allowed[row, list(positions)] = False
         if not bool(allowed.any(1).all()):
             raise ValueError("a row has no action that may be drawn")
         return cls(list(chain.from_iterable(action_ids)), present, allowed)
@@ -90,7 +91,7 @@ class Policy:
         self._q_network = copy.deepcopy(q_network).double().eval().requires_grad_(False)
         self._prior_mean = q_network.prior_mean()
         self._statistics = statistics
-        self._posterior = posterior(statistics, self._prior_mean)
+        self._posterior = self._belief(statistics)
 
     def learned(
         self,
@@ -124,8 +125,12 @@ class Policy:
             after._statistics = self._statistics.add(*of, weights_N, decided_at_N[known_N])
         else:
             after._statistics = self._statistics.correct(*of, previous_N[known_N], weights_N, decided_at_N[known_N])
-        after._posterior = posterior(after._statistics, self._prior_mean)
+        after._posterior = self._belief(after._statistics)
         return after
+
+    def _belief(self, statistics: HeadStatistics) -> Posterior:
+        belief = posterior(statistics, self._prior_mean)
+        return belief.of_all() if self.architecture.action_features else belief
 
     def score(self, states_BS: Tensor, candidates: Candidates, action_embeddings_NE: Tensor | None) -> CandidateScores:
         """Scores of every candidate; embeddings of actions where the architecture has them, else None."""
@@ -151,7 +156,8 @@ class Policy:
 
     def _score_features(self, states_BS: Tensor, candidates: Candidates, action_embeddings_NE: Tensor) -> list[Tensor]:
         rows_N = candidates.present.nonzero()[:, 0]
-        q_values = self._q_network(torch.cat([states_BS[rows_N], action_embeddings_NE], dim=1).double())
+        inputs_NI = torch.cat([states_BS.double()[rows_N], action_embeddings_NE.double()], dim=1)
+        q_values = self._q_network(inputs_NI)
         mean_NK, variance_NK = self._posterior.scores(q_values.features)
         return [mean_NK[:, 0], variance_NK[:, 0], variance_NK[:, 0] + q_values.log_variance[:, 0].exp()]
 

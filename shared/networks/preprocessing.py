@@ -96,10 +96,13 @@ def embedding_features(embedding: Floats, dimension: int) -> Floats:
     if embedding.shape != (dimension,):
         raise RefusedValueError(WRONG_DIMENSION)
     wide = embedding.astype(np.float64)
-    size = math.sqrt(float(np.mean(wide * wide)))
+    size = math.sqrt(float(wide @ wide) / dimension)
     if not math.isfinite(size):
         raise RefusedValueError(NOT_FINITE)
-    return np.append(wide / size if size > 0 else wide, math.log1p(size)).astype(np.float32)
+    features = np.empty(dimension + 1, np.float32)
+    np.divide(wide, size or 1.0, out=features[:-1], casting="same_kind")
+    features[-1] = math.log1p(size)
+    return features
 
 
 def _tokens(text: str) -> Iterator[str]:

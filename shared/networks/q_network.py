@@ -33,6 +33,11 @@ class QValues(NamedTuple):
     # [N, K], whose softmax is the policy, where the architecture has them.
     policy_logits: Tensor | None = None
 
+    def on_cpu(self) -> "QValues":
+        """These, on the CPU."""
+        logits = None if self.policy_logits is None else self.policy_logits.cpu()
+        return QValues(self.features.cpu(), self.mean.cpu(), self.log_variance.cpu(), logits)
+
 
 class QNetwork(nn.Module):
     """A perceptron with a linear head for the mean and one for the aleatoric variance.

@@ -10,6 +10,7 @@ Shapes: N rows, R raw numbers, V numbers of a view, T stretches of time, F frequ
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 import torch
@@ -48,7 +49,7 @@ class View(nn.Module):
     def forward(self, inputs: Tensor | Bags) -> Tensor:
         """Of length five each; zeros where there is nothing to see."""
         projected_NV = pca_transform(self._raw(inputs), Pca(self.mean, self.components, self.explained_variance))
-        return LENGTH * functional.normalize(projected_NV, dim=1, eps=1e-6)
+        return with_length(projected_NV)
 
     def fit(self, inputs: Tensor | Bags) -> None:
         """Projects on the principal components of these rows from now on, unless they are too few to tell."""
@@ -93,18 +94,35 @@ def interactions(context_NC: Tensor, action_NV: Tensor, width: int) -> Tensor:
     than another. `width` is above C.
     """
     with_one_NC = functional.pad(context_NC / LENGTH, (0, 1), value=1.0)
-    index_V = torch.arange(action_NV.shape[1], device=action_NV.device)
-    place_V = (index_V * MULTIPLIER >> 20) % width
-    sketched_NW = action_NV.new_zeros(len(action_NV), width).index_add(1, place_V, action_NV * _sign(index_V))
-    product_NW: Tensor = torch.fft.irfft(torch.fft.rfft(with_one_NC, width) * torch.fft.rfft(sketched_NW), width)
-    return LENGTH * functional.normalize(product_NW, dim=1, eps=1e-6)
+    # Few numbers: their sketch's transform is sooner summed up than sketched and transformed.
+    waves_V2F = _sketched_waves(action_NV.shape[1], width).to(action_NV)
+    action_NF = torch.view_as_complex((action_NV @ waves_V2F).view(len(action_NV), -1, 2))
+    product_NW: Tensor = torch.fft.irfft(torch.fft.rfft(with_one_NC, width) * action_NF, width)
+    return with_length(product_NW)
+
+
+def with_length(rows_NX: Tensor) -> Tensor:
+    """Rows brought to the length of a view; zeros stay."""
+    return LENGTH * functional.normalize(rows_NX, dim=1, eps=1e-6)
+
+
+@lru_cache(maxsize=32)
+def _sketched_waves(count: int, width: int) -> Tensor:
+    """float64 [V, 2 (W // 2 + 1)]: the Fourier transform of each number's count sketch, real and imaginary in turn."""
+    # It is kept, and what inference mode makes has no part in gradients.
+    with torch.inference_mode(False):
+        index_V = torch.arange(count)
+        sketched_VW = torch.zeros(count, width, dtype=torch.float64)
+        sketched_VW[index_V, (index_V * MULTIPLIER >> 20) % width] = _sign(index_V).double()
+        return torch.view_as_real(torch.fft.rfft(sketched_VW)).flatten(1)
 
 
 def sketch(inputs: Tensor | Bags) -> Tensor:
     """Signed sums [N, 256] of a bag's weights, or of an embedding's numbers: inner products survive on average."""
     if isinstance(inputs, Tensor):
-        index_D = torch.arange(inputs.shape[1], device=inputs.device)
-        return inputs.new_zeros(len(inputs), SKETCH).index_add(1, index_D % SKETCH, inputs * _sign(index_D // SKETCH))
+        blocks = -(-inputs.shape[1] // SKETCH)
+        padded_NPS = functional.pad(inputs, (0, blocks * SKETCH - inputs.shape[1])).view(len(inputs), blocks, SKETCH)
+        return (padded_NPS * _sign(torch.arange(blocks, device=inputs.device))[:, None]).sum(1)
     rows = torch.bucketize(torch.arange(len(inputs.buckets), device=inputs.buckets.device), inputs.offsets, right=True)
     place = (rows - 1) * SKETCH + inputs.buckets % SKETCH
     flat = inputs.weights.new_zeros(len(inputs.offsets) * SKETCH)

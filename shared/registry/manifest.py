@@ -19,6 +19,9 @@ VIEWS_WIDTH: Final = 144
 HEAD_NUMBERS: Final = 4_000_000
 # Numbers of a sketch of a context's views times an action's.
 INTERACTIONS: Final = 256
+# Enough for what an action is worth beside its features to be learned within a few experiences, and so little that one
+# nobody has seen is expected to be worth what its features say.
+IDENTITY_SHARE: Final = 0.1
 
 
 class TrunkIdentity(BaseModel):
@@ -52,6 +55,9 @@ class Architecture(BaseModel):
     feature_width: int = FEATURE_WIDTH
     # Of the compressed view of each modality, and of an action's.
     view_width: int
+    # Of the square of the length of an action's view: what its identity takes of one that has features. None, in
+    # versions of old: as many parts as the identity has buckets among all.
+    identity_share: float | None = None
     # Of the modalities with a pretrained encoder. Its weights never change, and are in no version's files.
     trunks: dict[str, TrunkIdentity] = {}
 
@@ -66,6 +72,7 @@ class Architecture(BaseModel):
             action_features=not listed or any(action.features is not None for action in listed),
             policy_logits=settings.learning.objective == "reward_guided",
             adapter_rank=settings.learning.adapter_rank if settings.learning.tune == "adapters" else 0,
+            identity_share=IDENTITY_SHARE,
             view_width=_view_width(len(settings.modalities), len(listed)),
             trunks=dict(trunks or {}),
         )

@@ -127,6 +127,14 @@ def finish_run(
         row.progress = 1.0
 
 
+def skip_fine_tunes(session: Session, tenant: str, loop_id: str, now: int, detail: str) -> None:
+    """Ends the fine-tunes of a loop that have not ended: who works on one finds its lease lost, and brings nothing."""
+    for row in _open_rows(session, tenant, loop_id):
+        if row.kind == "fine_tune":
+            row.status, row.detail, row.finished_at = "skipped", detail, now
+            row.lease_owner = row.lease_expires_at = None
+
+
 def runs_to_enqueue(session: Session, now: int) -> list[TrainingRun]:
     """Runs whose message must be sent again, oldest first: queued too long, or their worker is gone."""
     waits = (TrainingRunRow.status == "queued") & (TrainingRunRow.requested_at <= now - LONGEST_QUEUED)

@@ -1,11 +1,25 @@
 """Model versions and the aliases that name them. Every change goes through here, inside the caller's transaction."""
 
+from dataclasses import dataclass
+
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from shared.db.loops import lock_loop
-from shared.db.tables import ModelAliasRow, ModelVersionRow
+from shared.db.tables import AliasMoveRow, ModelAliasRow, ModelVersionRow
 from shared.domain import Alias, AliasPointer, ModelRef, ModelVersion
+
+
+@dataclass(frozen=True, slots=True)
+class AliasMove:
+    """One entry of an alias's history; `version` is None where the alias was taken away."""
+
+    epoch: int
+    alias: Alias
+    version: int | None
+    previous_version: int | None
+    moved_at: int
+    moved_by: str
 
 
 def next_version(session: Session, tenant: str, loop_id: str) -> int:
@@ -59,8 +73,10 @@ def version_of_run(session: Session, training_run_id: str) -> ModelVersion | Non
     return None if row is None else _version(row)
 
 
-def move_alias(session: Session, ref: ModelRef, alias: Alias, now: int) -> AliasPointer:
+def move_alias(session: Session, ref: ModelRef, alias: Alias, now: int, by: str = "trainer") -> AliasPointer:
     """Points an alias at a ready version; services load it ahead and serve it once all of them have it.
+
+    `by` says in the alias's history who did it.
 
     Raises:
         LookupError: there is no such version, or it is not ready.
@@ -69,22 +85,67 @@ def move_alias(session: Session, ref: ModelRef, alias: Alias, now: int) -> Alias
     version = read_version(session, ref)
     if version is None or version.status != "ready":
         raise LookupError(f"version {ref.version} of loop {ref.loop_id} is not ready")
-    epoch = session.scalar(
-        select(func.max(ModelAliasRow.alias_epoch)).where(
-            ModelAliasRow.tenant == ref.tenant, ModelAliasRow.loop_id == ref.loop_id
-        )
-    )
     row = session.get(ModelAliasRow, (ref.tenant, ref.loop_id, alias))
+    epoch = _note_move(session, ref, alias, ref.version, None if row is None else row.version, now, by)
     if row is None:
         row = ModelAliasRow(tenant=ref.tenant, loop_id=ref.loop_id, alias=alias)
         session.add(row)
     else:
         row.previous_version = row.version
     row.version = ref.version
-    row.alias_epoch = (epoch or 0) + 1
+    row.alias_epoch = epoch
     row.moved_at = now
     session.flush()
     return _pointer(row)
+
+
+def take_alias_away(session: Session, tenant: str, loop_id: str, alias: Alias, now: int, by: str) -> None:
+    """Nothing bears the alias any more; does nothing where nothing did."""
+    lock_loop(session, tenant, loop_id)
+    row = session.get(ModelAliasRow, (tenant, loop_id, alias))
+    if row is not None:
+        _note_move(session, ModelRef(tenant, loop_id, row.version), alias, None, row.version, now, by)
+        session.delete(row)
+        session.flush()
+
+
+def read_alias_moves(
+    session: Session, tenant: str, loop_id: str, limit: int, before: int | None = None
+) -> list[AliasMove]:
+    """Newest first; `before` is the epoch that the page before this one ended with."""
+    of = AliasMoveRow
+    query = select(of).where(of.tenant == tenant, of.loop_id == loop_id)
+    if before is not None:
+        query = query.where(of.epoch < before)
+    rows = session.scalars(query.order_by(of.epoch.desc()).limit(limit))
+    return [
+        AliasMove(row.epoch, row.alias, row.version, row.previous_version, row.moved_at, row.moved_by)  # type: ignore[arg-type] # only move_alias writes it
+        for row in rows
+    ]
+
+
+def _note_move(
+    session: Session, ref: ModelRef, alias: Alias, version: int | None, previous: int | None, now: int, by: str
+) -> int:
+    """The epoch of the move, above all of the loop's before it."""
+    newest = [
+        session.scalar(select(func.max(epoch)).where(row.tenant == ref.tenant, row.loop_id == ref.loop_id))
+        for row, epoch in ((AliasMoveRow, AliasMoveRow.epoch), (ModelAliasRow, ModelAliasRow.alias_epoch))
+    ]
+    epoch = max(one or 0 for one in newest) + 1
+    session.add(
+        AliasMoveRow(
+            tenant=ref.tenant,
+            loop_id=ref.loop_id,
+            epoch=epoch,
+            alias=alias,
+            version=version,
+            previous_version=previous,
+            moved_at=now,
+            moved_by=by,
+        )
+    )
+    return epoch
 
 
 def read_champion(session: Session, tenant: str, loop_id: str) -> ModelVersion | None:

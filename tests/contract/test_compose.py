@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from services.dashboard.settings import DashboardSettings
 from services.encoding.settings import EncodingSettings
 from services.feedback.settings import FeedbackSettings
 from services.fusion.settings import FusionServiceSettings
-from services.gateway.metrics import Metrics
 from services.gateway.settings import GatewaySettings
 from services.policy.settings import PolicySettings
 from services.trainer.settings import TrainerSettings
 from shared.settings import PlatformSettings
+from tests.unit.services.gateway.conftest import empty_database, make_gateway
+from tests.unit.services.gateway.fakes import Gateway
+
+__all__ = ["empty_database", "make_gateway"]
 
 ROOT = Path(__file__).parents[2]
 FILES = ["docker-compose.yml", "deploy/compose.gpu.yml"]
@@ -96,13 +100,51 @@ def test_every_secret_is_asked_for_and_none_is_given() -> None:
     assert {example[name] for name in asked} == {""}
 
 
-def test_dashboards_and_alerts_name_series_that_there_are() -> None:
-    told = {sample.name for family in Metrics().registry.collect() for sample in family.samples}
-    told |= {family.name for family in Metrics().registry.collect()}
+def alert_rules() -> list[dict[str, Any]]:
+    read = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
+    return [rule for group in read["groups"] for rule in group["rules"]]
+
+
+def asked_series() -> set[str]:
+    """What the dashboard of Grafana and the alerts read, as families: without what a sample's name has beyond them."""
     dashboard = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "rewardloop.json").read_text())
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
-    asked += [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    asked += [rule["expr"] for rule in alert_rules()]
     names = {name for expression in asked for name in re.findall(r"rewardloop_\w+", expression)}
-    assert names
-    assert {re.sub(r"_(bucket|count|sum|total)$", "", name) for name in names} <= told
+    return {re.sub(r"_(bucket|count|sum)$", "", name) for name in names}
+
+
+async def test_dashboards_and_alerts_name_series_that_there_are(make_gateway: Callable[..., Gateway]) -> None:
+    async with make_gateway().client() as http:
+        told = (await http.get("/metrics")).text
+    assert asked_series()
+    assert asked_series() <= set(re.findall(r"^# TYPE (\w+)", told, re.MULTILINE))
+
+
+def test_operators_are_told_what_each_alert_asks_of_them() -> None:
+    told = (ROOT / "docs" / "operations.md").read_text()
+    assert [rule["alert"] for rule in alert_rules() if f"| `{rule['alert']}` |" not in told] == []
+
+
+def test_only_what_is_healthy_is_waited_for_and_everything_waits_for_the_schema() -> None:
+    compose = services()
+    for name, service in ours().items():
+        for other, how in service["depends_on"].items():
+            awaited = compose[other]
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in awaited, f"{name} waits for {other}, which has no health check"
+            else:
+                assert how["condition"] == "service_completed_successfully", name
+                assert awaited["restart"] == "no"
+    waiting = {name for name, service in ours().items() if "initialised" in service["depends_on"]}
+    assert waiting == ours().keys() - {"initialised", "dashboard"}
+
+
+def test_a_gpu_goes_to_what_is_told_to_compute_on_it() -> None:
+    overlay = yaml.safe_load((ROOT / "deploy" / "compose.gpu.yml").read_text())["services"]
+    assert overlay
+    for name, service in overlay.items():
+        assert ours()[name]["image"] == "rewardloop:torch"
+        assert service["environment"] == {"REWARDLOOP_TRAINING_DEVICE": "cuda"}
+        assert service["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
+    assert TrainerSettings(training_device="cuda").training_device == "cuda"

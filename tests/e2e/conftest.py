@@ -66,7 +66,7 @@ class Platform:
         assert self._process is not None
         return self._process
 
-    def start(self) -> None:
+    def start(self, seconds: float = 60) -> None:
         environment = os.environ | {
             "REWARDLOOP_HOME": str(self.home),
             "REWARDLOOP_PORT": str(self.port),
@@ -76,7 +76,7 @@ class Platform:
         }
         self._process = subprocess.Popen(self._command, env=environment, start_new_session=True)
         with self.client() as http:
-            until(lambda: ready(http), "the platform is ready")
+            until(lambda: ready(http), "the platform is ready", seconds)
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30)

@@ -158,6 +158,22 @@ def test_a_fine_tune_looks_at_rare_draws_as_often_as_its_limit_says(http: httpx.
     assert losses[1] > 3 * losses[0]
 
 
+def test_a_fine_tune_ends_once_it_learns_by_heart(http: httpx.Client) -> None:
+    """There is nothing to learn but a coin's throws, each with words of its own."""
+    generator = random.Random(0)
+    rows = [
+        {"decision_id": f"d{i}", "action_id": "left", "probability": 0.5, "reward": generator.randint(0, 1)}
+        | {"context": {"words": f"{generator.random()} {generator.random()}"}}
+        for i in range(450)
+    ]
+    steps = []
+    for loop_id, patience in (("impatient", 50), ("unending", None)):
+        put(http, loop_id, learning={"max_steps": 300, "patience": patience})
+        import_rows(http, loop_id, rows)
+        steps.append(fine_tuned(http, loop_id)["metrics"]["steps"])
+    assert steps[0] < steps[1] == 281
+
+
 def test_drift_starts_a_fine_tune_and_statistics_tell_of_it(http: httpx.Client) -> None:
     learning = {"on_drift": True, "max_steps": 100, "min_experiences": 1_000_000}
     put(http, "drifting", learning=learning)
@@ -169,6 +185,22 @@ def test_drift_starts_a_fine_tune_and_statistics_tell_of_it(http: httpx.Client) 
     visit(http, "drifting", 150, lambda *of: 1 - left_for_red(*of), first=VISITS + 200)
     until(lambda: runs(http, "drifting")[0]["reason"] == "drift", "drift was found")
     assert product.statistics(http, "drifting")["last_drift_at"] == runs(http, "drifting")[0]["requested_at"]
+
+
+def test_a_fine_tune_learns_from_what_came_after_a_drift(http: httpx.Client) -> None:
+    firsts = []
+    for loop_id, since_drift in (("starts-anew", True), ("keeps-all", False)):
+        learning = {"since_drift": since_drift, "max_steps": 20, "min_experiences": 1_000_000}
+        put(http, loop_id, learning=learning, exploration={"strategy": "epsilon_greedy", "epsilon": 0.0, "seed": 1})
+        until(lambda of=loop_id: decide(http, of)["model_version"] == "1", "version 1 decides")  # type: ignore[misc] # bound
+        for first, seen in ((0, VISITS), (VISITS, VISITS + 200)):
+            visit(http, loop_id, seen - first, first=first)
+            learned(http, loop_id, seen)
+        visit(http, loop_id, 100, lambda *of: 1 - left_for_red(*of), first=VISITS + 200)
+        product.fine_tune(http, loop_id)
+        firsts.append(version(http, loop_id, "2")["metrics"]["first_sequence"])
+    assert VISITS + 190 < firsts[0] <= VISITS + 205
+    assert firsts[1] == 1
 
 
 def test_actions_that_come_and_go_with_unlike_features_are_all_decided_on(http: httpx.Client) -> None:

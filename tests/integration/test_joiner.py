@@ -84,7 +84,7 @@ class Feeding:
     def take(self, count: int) -> None:
         """Decisions and their feedback, all acknowledged."""
         numbers = range(len(self.rewards), len(self.rewards) + count)
-        self.log.append(DECISIONS, [decision_record(_decision(number)) for number in numbers])
+        self.log.append(DECISIONS, [decision_record(decision(number)) for number in numbers])
         feedback = [
             Feedback(*LOOP, f"f-{number}", f"d-{number}", "reward", float(number % 3 == 0), wall())
             for number in numbers
@@ -128,7 +128,7 @@ class Feeding:
         assert list(dict.fromkeys(sequences)) == list(range(1, len(self.rewards) + 1))
 
 
-def _decision(number: int) -> Decision:
+def decision(number: int) -> Decision:
     return Decision(
         tenant=LOOP[0],
         loop_id=LOOP[1],

@@ -1,6 +1,6 @@
 """The SQL of joiner, relay and feeder: a few statements a batch and loop, inside the caller's transaction."""
 
-from services.feedback.repository.feeding import VersionBehind, set_fed, versions_behind
+from services.feedback.repository.feeding import VersionBehind, forget_unnamed, is_there, set_fed, versions_behind
 from services.feedback.repository.joined import Joined, read_joined
 from services.feedback.repository.publishing import loops_behind, read_published, set_published
 from services.feedback.repository.reading import SettingsCache, next_end, read_judged, read_known
@@ -18,6 +18,8 @@ __all__ = [
     "SettingsCache",
     "VersionBehind",
     "add_revisions",
+    "forget_unnamed",
+    "is_there",
     "loops_behind",
     "next_end",
     "next_restatement",

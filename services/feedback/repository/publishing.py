@@ -9,15 +9,16 @@ from shared.db.tables import LoopRow
 
 
 def loops_behind(session: Session) -> list[LoopKey]:
-    """Loops with experiences that the log does not have."""
-    query = select(LoopRow.tenant, LoopRow.loop_id).where(LoopRow.published_sequence < LoopRow.last_sequence)
+    """Loops with experiences that the log does not have; a frozen one's are held back."""
+    behind = LoopRow.published_sequence < LoopRow.last_sequence
+    query = select(LoopRow.tenant, LoopRow.loop_id).where(behind, LoopRow.frozen_to.is_(None))
     return list(session.execute(query))
 
 
 def read_published(session: Session, loop: LoopKey) -> int | None:
-    """The last sequence that the log has; None where the loop is not there any more."""
+    """The last sequence that the log has; None where the loop is not there any more, or is frozen."""
     row = session.get(LoopRow, loop)
-    return None if row is None else row.published_sequence
+    return None if row is None or row.frozen_to is not None else row.published_sequence
 
 
 def set_published(session: Session, loop: LoopKey, sequence: int) -> None:

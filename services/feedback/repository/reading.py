@@ -12,6 +12,7 @@ from services.feedback.intake import Joinable
 from services.feedback.windows import FeedbackKey, Known, LoopKey, Window
 from shared import wire
 from shared.db.decisions import feedback_of
+from shared.db.dialects import is_among
 from shared.db.loops import lock_loop
 from shared.db.tables import (
     DanglingActivationRow,
@@ -98,7 +99,7 @@ def read_known(
     known = Known()
     decisions = _grouped(((event.tenant, event.loop_id), event.decision_id) for event in events)
     for loop, ids in decisions.items():
-        _read_windows(session, known, select(*WINDOW_COLUMNS).where(*_among(DecisionRow, loop, ids)))
+        _read_windows(session, known, select(*WINDOW_COLUMNS).where(*_among(session, DecisionRow, loop, ids)))
         _read_waiting(session, known, loop, ids)
     if due_until is not None:
         mine = DecisionRow.log_partition.in_(partitions)
@@ -115,7 +116,7 @@ def read_judged(session: Session, known: Known, loops: Mapping[LoopKey, LoopSett
     open_ones = [window for window in known.windows.values() if not window.is_closed]
     wanted = (((one.tenant, one.loop_id), one.decision_id) for one in open_ones)
     for loop, ids in _grouped(pair for pair in wanted if pair[0] in reading).items():
-        query = select(DecisionRow.decision_id, DecisionRow.payload).where(*_among(DecisionRow, loop, ids))
+        query = select(DecisionRow.decision_id, DecisionRow.payload).where(*_among(session, DecisionRow, loop, ids))
         for decision_id, payload in session.execute(query):
             decision = wire.decision_from_pb(events_pb2.DecisionMade.FromString(payload))
             known.windows[*loop, decision_id].decision = decision
@@ -136,16 +137,20 @@ def _read_in_time(session: Session, known: Known) -> None:
     """Fills the windows that are not closed yet."""
     unclosed = (window.key for window in known.windows.values() if not window.is_closed)
     for loop, ids in _grouped(((tenant, loop_id), decision_id) for tenant, loop_id, decision_id in unclosed).items():
-        query = select(FeedbackRow).where(*_among(FeedbackRow, loop, ids), ~FeedbackRow.late)
+        query = select(FeedbackRow).where(*_among(session, FeedbackRow, loop, ids), ~FeedbackRow.late)
         for row in session.scalars(query):
             known.windows[*loop, row.decision_id].in_time.append(feedback_of(row))
 
 
 def _read_waiting(session: Session, known: Known, loop: LoopKey, decision_ids: list[str]) -> None:
     """Feedback and activations that came before their decision."""
-    for row in session.scalars(select(DanglingFeedbackRow).where(*_among(DanglingFeedbackRow, loop, decision_ids))):
+    for row in session.scalars(
+        select(DanglingFeedbackRow).where(*_among(session, DanglingFeedbackRow, loop, decision_ids))
+    ):
         known.dangling.setdefault((*loop, row.decision_id), []).append(feedback_of(row))
-    found = session.scalars(select(DanglingActivationRow).where(*_among(DanglingActivationRow, loop, decision_ids)))
+    found = session.scalars(
+        select(DanglingActivationRow).where(*_among(session, DanglingActivationRow, loop, decision_ids))
+    )
     for one in found:
         activation = Activation(*loop, one.decision_id, one.activated_at, one.served_action_id)
         known.activations[*loop, one.decision_id] = activation
@@ -157,14 +162,16 @@ def _read_feedback_ids(session: Session, events: Sequence[Joinable]) -> set[Feed
     came += chain.from_iterable(event.feedback for event in events if isinstance(event, ImportedExperience))
     for loop, ids in _grouped(((event.tenant, event.loop_id), event.feedback_id) for event in came).items():
         for row in (FeedbackRow, DanglingFeedbackRow):
-            mine = (row.tenant == loop[0], row.loop_id == loop[1], row.feedback_id.in_(ids))
+            mine = (row.tenant == loop[0], row.loop_id == loop[1], is_among(session, row.feedback_id, ids))
             found |= {(*loop, feedback_id) for feedback_id in session.scalars(select(row.feedback_id).where(*mine))}
     return found
 
 
-def _among(row: OfLoop, loop: LoopKey, decision_ids: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
+def _among(
+    session: Session, row: OfLoop, loop: LoopKey, decision_ids: Sequence[str]
+) -> tuple[ColumnElement[bool], ...]:
     # One loop at a time: SQLite has no index for (tenant, loop_id, decision_id) IN (...).
-    return row.tenant == loop[0], row.loop_id == loop[1], row.decision_id.in_(decision_ids)
+    return row.tenant == loop[0], row.loop_id == loop[1], is_among(session, row.decision_id, decision_ids)
 
 
 def _grouped(pairs: Iterable[tuple[GroupT, str]]) -> dict[GroupT, list[str]]:

@@ -11,7 +11,7 @@ from services.feedback.repository.writing import add_numbers, take_sequences
 from services.feedback.windows import LoopKey
 from shared import wire
 from shared.db.decisions import OF_ITS_DECISION, feedback_of
-from shared.db.dialects import table_of
+from shared.db.dialects import is_among, table_of
 from shared.db.loops import keep_loop, seize_loop
 from shared.db.statistics import CountName
 from shared.db.tables import (
@@ -126,7 +126,7 @@ def add_revisions(session: Session, loop: LoopKey, restated: Sequence[tuple[Expe
 
 def _read_in_time(session: Session, loop: LoopKey, decision_ids: Sequence[str]) -> dict[str, list[Feedback]]:
     of, found = FeedbackRow, defaultdict[str, list[Feedback]](list)
-    mine = (of.tenant == loop[0], of.loop_id == loop[1], of.decision_id.in_(decision_ids), ~of.late)
+    mine = (of.tenant == loop[0], of.loop_id == loop[1], is_among(session, of.decision_id, decision_ids), ~of.late)
     for row in session.scalars(select(of).where(*mine)):
         found[row.decision_id].append(feedback_of(row))
     return found

@@ -4,12 +4,12 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from sqlalchemy import bindparam, delete, insert, update
+from sqlalchemy import bindparam, delete, update
 from sqlalchemy.orm import Session
 
 from services.feedback.intake import DeadLetter
 from services.feedback.windows import Changes, Closing, DecisionKey, FeedbackKey, LoopKey, Window
-from shared.db.dialects import insert_on_conflict, table_of
+from shared.db.dialects import insert_on_conflict, insert_rows, table_of
 from shared.db.tables import (
     REWARD_CHUNK,
     Base,
@@ -25,6 +25,7 @@ from shared.db.tables import (
     RewardSumRow,
 )
 from shared.domain import Activation, Decision, EpisodeEnd, Feedback
+from shared.eventlog.envelopes import packed
 
 Row = dict[str, object]
 
@@ -32,14 +33,14 @@ Row = dict[str, object]
 def write(session: Session, changes: Changes, windows: Mapping[DecisionKey, Window], now: int) -> None:
     """Everything that a batch changes; experiences get their sequence here."""
     decisions = [_decision(*new, windows[key]) for key, new in changes.decisions.items()]
-    _insert(session, DecisionRow, decisions)
+    insert_rows(session, DecisionRow, decisions)
     _update_windows(session, [windows[key] for key in changes.windows - changes.decisions.keys()])
     feedback = [_feedback(one.feedback) | {"late": one.late} for one in changes.feedback.values()]
-    _insert(session, FeedbackRow, feedback)
+    insert_rows(session, FeedbackRow, feedback)
     _turn_late(session, changes.late_after_all)
-    _insert(session, DanglingFeedbackRow, [_feedback(one) for one in changes.dangling.values()])
+    insert_rows(session, DanglingFeedbackRow, [_feedback(one) for one in changes.dangling.values()])
     _delete(session, DanglingFeedbackRow, changes.found)
-    _insert(session, DanglingActivationRow, [_activation(one) for one in changes.activations.values()])
+    insert_rows(session, DanglingActivationRow, [_activation(one) for one in changes.activations.values()])
     _delete(session, DanglingActivationRow, changes.activated)
     _insert_experiences(session, changes.closings)
     _insert_first(session, EpisodeEndRow, [_episode_end(end) for end in changes.episode_ends])
@@ -48,12 +49,7 @@ def write(session: Session, changes: Changes, windows: Mapping[DecisionKey, Wind
         for (tenant, loop_id, name), count in sorted(changes.counts.items())
     ]
     add_numbers(session, JoinerCountRow, counts)
-    _insert(session, DeadLetterRow, [_dead_letter(letter, now) for letter in changes.dead])
-
-
-def _insert(session: Session, row: type[Base], rows: Sequence[Row]) -> None:
-    if rows:
-        session.execute(insert(table_of(row)), rows)
+    insert_rows(session, DeadLetterRow, [_dead_letter(letter, now) for letter in changes.dead])
 
 
 def _insert_first(session: Session, row: type[Base], rows: Sequence[Row]) -> None:
@@ -96,7 +92,7 @@ def _turn_late(session: Session, identities: Iterable[FeedbackKey]) -> None:
 
 def _insert_experiences(session: Session, closings: Sequence[Closing]) -> None:
     numbered = list(_numbered(session, closings))
-    _insert(session, ExperienceRow, [_experience(closing, sequence) for closing, sequence in numbered])
+    insert_rows(session, ExperienceRow, [_experience(closing, sequence) for closing, sequence in numbered])
     add_numbers(session, RewardSumRow, _reward_sums(numbered))
 
 
@@ -236,9 +232,11 @@ def _dead_letter(letter: DeadLetter, now: int) -> Row:
         "topic": position.topic,
         "partition": position.partition,
         "offset": position.offset,
-        "tenant": None if letter.event is None else letter.event.tenant,
+        "tenant": letter.tenant,
         # PostgreSQL holds no NUL in a text.
         "reason": letter.reason.replace("\0", "\\0"),
         "payload": letter.stored.record.value,
+        "envelope": packed(letter.stored.record),
+        "appended_at": letter.stored.appended_at,
         "dead_at": now,
     }

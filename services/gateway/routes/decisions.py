@@ -18,8 +18,9 @@ from services.gateway.bodies import ID, ActivationRequest, DecisionBatch, Decisi
 from services.gateway.documentation import operation, responses
 from services.gateway.moments import iso
 from services.gateway.pages import DecisionQuery, decode_cursor, page_of
-from services.gateway.parsing import BATCH_BYTES, read_json, validated
+from services.gateway.parsing import BATCH_BYTES, read_json, read_json_bytes, validated
 from services.gateway.problems import Problem, ProblemType
+from services.gateway.requests import rows_of
 from services.gateway.routing import ApiRoute, DirectRoute, answered, loop_of, parts_of
 from services.gateway.stored import detail_of, experience_of, summary_of
 from shared.db.decisions import list_decisions, list_experiences, read_decision
@@ -51,8 +52,8 @@ async def decide(request: Request, loop_id: str) -> Response:
     version can be reached the answer says so in `fallback_reason`, with the true probability. At most 8 MiB.
     """
     served = loop_of(request, loop_id)
-    body = await read_json(request)
-    return answered(await parts_of(request).decider.decide(served, body))
+    raw = await read_json_bytes(request)
+    return answered(await parts_of(request).decider.decide(served, raw))
 
 
 @deciding.post(
@@ -65,9 +66,9 @@ async def decide_batch(request: Request, loop_id: str) -> Response:
     """One answer a row, in the order of the request. A row that is at fault has its problem in its place, with `field`
     counted from the row; the others are decided all the same. At most 32 MiB."""
     served = loop_of(request, loop_id)
-    batch = validated(DecisionBatch, await read_json(request, BATCH_BYTES))
+    batch = rows_of(await read_json_bytes(request, BATCH_BYTES))
     decider = parts_of(request).decider
-    rows = await asyncio.gather(*(decider.decide_row(served, row) for row in batch.decisions))
+    rows = await asyncio.gather(*(decider.decide_row(served, row) for row in batch))
     return answered(b'{"decisions":[' + b",".join(rows) + b"]}")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request, Response
 
 from services.gateway.answers import LoopAnswer, Page
+from services.gateway.bodies import FreezeRequest
 from services.gateway.documentation import operation, responses
 from services.gateway.moments import iso
 from services.gateway.pages import PageQuery, decode_cursor, encode_cursor
@@ -89,11 +90,42 @@ async def delete_loop(request: Request, loop_id: str) -> Response:
     return Response(status_code=204)
 
 
+@router.post(
+    "/v1/loops/{loop_id}/freeze",
+    summary="Freeze a loop",
+    responses=responses(LoopAnswer),
+    openapi_extra=operation(body=FreezeRequest, required=False, example={"serve": "baseline"}),
+)
+async def freeze_loop(request: Request, loop_id: str) -> Response:
+    """The kill switch: nothing is learned until it is unfrozen, whatever `PUT` changes. Fine-tunes under way end as
+    `skipped`. Decisions and feedback are logged and joined as ever, and learned from afterwards. Here it acts at once,
+    at other gateways within a second."""
+    loop_of(request, loop_id)
+    body = await read_json(request)
+    asked = validated(FreezeRequest, {} if body is None else body)
+    loop = await asyncio.to_thread(parts_of(request).loops.freeze, caller_of(request), loop_id, asked.serve)
+    return answered(_answer(request, loop))
+
+
+@router.post(
+    "/v1/loops/{loop_id}/unfreeze",
+    summary="Unfreeze a loop",
+    responses=responses(LoopAnswer),
+    openapi_extra=operation(),
+)
+async def unfreeze_loop(request: Request, loop_id: str) -> Response:
+    """It learns again, from what came meanwhile too."""
+    loop_of(request, loop_id)
+    loop = await asyncio.to_thread(parts_of(request).loops.freeze, caller_of(request), loop_id, None)
+    return answered(_answer(request, loop))
+
+
 def _answer(request: Request, loop: Loop) -> dict[str, object]:
     aliases = parts_of(request).directory.aliases(loop.tenant, loop.loop_id)
     return loop.settings.model_dump(mode="json") | {
         "loop_id": loop.loop_id,
         "settings_revision": loop.settings_revision,
         "created_at": iso(loop.created_at),
+        "frozen_to": loop.frozen_to,
         "aliases": {name: str(pointer.version) for name, pointer in aliases.items()},
     }

@@ -142,6 +142,9 @@ def test_a_type_that_the_contract_does_not_name_is_not_sent() -> None:
 def test_decisions(decision: domain.Decision) -> None:
     message = events_pb2.DecisionMade.FromString(wire.decision_to_pb(decision).SerializeToString())
     assert_same(wire.decision_from_pb(message), decision)
+    known = [replace(action, logged=wire.logged_action(action)) for action in decision.actions]
+    for written in (wire.decision_bytes(decision), wire.decision_bytes(replace(decision, actions=known))):
+        assert events_pb2.DecisionMade.FromString(written) == message
 
 
 @given(ACTIVATIONS)

@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DecisionMade(_message.Message):
-    __slots__ = ("tenant", "loop_id", "decision_id", "decided_at", "context", "actions", "excluded_action_ids", "baseline_action_id", "episode_id", "previous_decision_id", "subject_id", "deferred", "settings_revision", "model_version", "head_sequence", "state", "expected_rewards", "variances", "outcome_variances", "probabilities", "seed", "action_id", "probability", "fallback_reason", "modalities_used", "modalities_missing", "request_sha256", "modality_importance", "policy_logits")
+    __slots__ = ("tenant", "loop_id", "decision_id", "decided_at", "context", "actions", "excluded_action_ids", "baseline_action_id", "episode_id", "previous_decision_id", "subject_id", "deferred", "settings_revision", "model_version", "head_sequence", "state", "expected_rewards", "variances", "outcome_variances", "probabilities", "seed", "action_id", "probability", "fallback_reason", "modalities_used", "modalities_missing", "request_sha256", "modality_importance", "policy_logits", "arm", "arm_share", "assigned_version", "rollout_id", "rollout_step", "decided_in")
     class ModalityImportanceEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,12 @@ class DecisionMade(_message.Message):
     REQUEST_SHA256_FIELD_NUMBER: _ClassVar[int]
     MODALITY_IMPORTANCE_FIELD_NUMBER: _ClassVar[int]
     POLICY_LOGITS_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    ARM_SHARE_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_STEP_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_IN_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     loop_id: str
     decision_id: str
@@ -75,7 +81,13 @@ class DecisionMade(_message.Message):
     request_sha256: bytes
     modality_importance: _containers.ScalarMap[str, float]
     policy_logits: _tensor_pb2.Tensor
-    def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., decided_at: _Optional[int] = ..., context: _Optional[_Union[_context_pb2.Context, _Mapping]] = ..., actions: _Optional[_Iterable[_Union[_context_pb2.Action, _Mapping]]] = ..., excluded_action_ids: _Optional[_Iterable[str]] = ..., baseline_action_id: _Optional[str] = ..., episode_id: _Optional[str] = ..., previous_decision_id: _Optional[str] = ..., subject_id: _Optional[str] = ..., deferred: _Optional[bool] = ..., settings_revision: _Optional[int] = ..., model_version: _Optional[int] = ..., head_sequence: _Optional[int] = ..., state: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., expected_rewards: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., outcome_variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., probabilities: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., action_id: _Optional[str] = ..., probability: _Optional[float] = ..., fallback_reason: _Optional[str] = ..., modalities_used: _Optional[_Iterable[str]] = ..., modalities_missing: _Optional[_Iterable[str]] = ..., request_sha256: _Optional[bytes] = ..., modality_importance: _Optional[_Mapping[str, float]] = ..., policy_logits: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    arm: str
+    arm_share: float
+    assigned_version: int
+    rollout_id: str
+    rollout_step: int
+    decided_in: int
+    def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., decided_at: _Optional[int] = ..., context: _Optional[_Union[_context_pb2.Context, _Mapping]] = ..., actions: _Optional[_Iterable[_Union[_context_pb2.Action, _Mapping]]] = ..., excluded_action_ids: _Optional[_Iterable[str]] = ..., baseline_action_id: _Optional[str] = ..., episode_id: _Optional[str] = ..., previous_decision_id: _Optional[str] = ..., subject_id: _Optional[str] = ..., deferred: _Optional[bool] = ..., settings_revision: _Optional[int] = ..., model_version: _Optional[int] = ..., head_sequence: _Optional[int] = ..., state: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., expected_rewards: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., outcome_variances: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., probabilities: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., seed: _Optional[int] = ..., action_id: _Optional[str] = ..., probability: _Optional[float] = ..., fallback_reason: _Optional[str] = ..., modalities_used: _Optional[_Iterable[str]] = ..., modalities_missing: _Optional[_Iterable[str]] = ..., request_sha256: _Optional[bytes] = ..., modality_importance: _Optional[_Mapping[str, float]] = ..., policy_logits: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., arm: _Optional[str] = ..., arm_share: _Optional[float] = ..., assigned_version: _Optional[int] = ..., rollout_id: _Optional[str] = ..., rollout_step: _Optional[int] = ..., decided_in: _Optional[int] = ...) -> None: ...
 
 class DecisionActivated(_message.Message):
     __slots__ = ("tenant", "loop_id", "decision_id", "activated_at", "served_action_id")
@@ -170,6 +182,28 @@ class ExperienceJoined(_message.Message):
     restates_sequence: int
     previous_reward: float
     def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., sequence: _Optional[int] = ..., decision_id: _Optional[str] = ..., decided_at: _Optional[int] = ..., action_id: _Optional[str] = ..., probability: _Optional[float] = ..., reward: _Optional[float] = ..., model_version: _Optional[int] = ..., state: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., action_embedding: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., restates_sequence: _Optional[int] = ..., previous_reward: _Optional[float] = ...) -> None: ...
+
+class ShadowScored(_message.Message):
+    __slots__ = ("tenant", "loop_id", "decision_id", "rollout_id", "model_version", "scored_at", "head_sequence", "probabilities", "expected_rewards")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    LOOP_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SCORED_AT_FIELD_NUMBER: _ClassVar[int]
+    HEAD_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_REWARDS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    loop_id: str
+    decision_id: str
+    rollout_id: str
+    model_version: int
+    scored_at: int
+    head_sequence: int
+    probabilities: _tensor_pb2.Tensor
+    expected_rewards: _tensor_pb2.Tensor
+    def __init__(self, tenant: _Optional[str] = ..., loop_id: _Optional[str] = ..., decision_id: _Optional[str] = ..., rollout_id: _Optional[str] = ..., model_version: _Optional[int] = ..., scored_at: _Optional[int] = ..., head_sequence: _Optional[int] = ..., probabilities: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., expected_rewards: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class ModelPublished(_message.Message):
     __slots__ = ("tenant", "loop_id", "version")

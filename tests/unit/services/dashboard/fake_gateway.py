@@ -90,6 +90,7 @@ class FakeGateway:
             "conflicting_decisions": 0,
             "duplicate_activations": 0,
             "dead_letters": 0,
+            "tenant_dead_letters": 0,
             "restated": 0,
             "joiner_lag": {},
             "share_closed_by_timeout": 0.0,

@@ -1,20 +1,25 @@
 """Every version that an alias names is given each experience once, in order, under its own states."""
 
+import threading
+from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import cast
 
 import grpc
 import numpy as np
 import pytest
-from sqlalchemy import Engine, delete
+from sqlalchemy import Engine, delete, select
 
 from services.feedback.feeding import BATCH, UNTOLD, Feeder
-from services.feedback.repository import versions_behind
+from services.feedback.repository import forget_unnamed, is_there, versions_behind
+from services.feedback.windows import LoopKey
 from shared import wire
 from shared.db.engine import open_engine, read_session, write_session
-from shared.db.tables import DecisionRow, ExperienceRow, LoopRow, ModelAliasRow, ModelVersionRow
+from shared.db.tables import DecisionRow, ExperienceRow, LoopRow, ModelAliasRow, ModelVersionRow, VersionStateRow
 from shared.db.upgrading import upgrade
-from shared.domain import Action, Decision, Experience
+from shared.domain import Action, Decision, Experience, ModelRef
+from shared.eventlog import EventLogError
 from shared.events import EXPERIENCES, event_from_record
 from shared.loop_settings import LoopSettings
 from shared.pb.encoding.v1 import encoding_pb2
@@ -22,6 +27,8 @@ from shared.pb.encoding.v1.encoding_pb2_grpc import EncodingServiceStub
 from shared.pb.fusion.v1 import fusion_pb2
 from shared.pb.fusion.v1.fusion_pb2_grpc import FusionServiceStub
 from shared.registry.artifacts import ArtifactStore
+from shared.registry.versions import move_alias
+from tests.integration.test_joiner import until
 from tests.unit.services.feedback.conftest import FakeLog
 from tests.versions import LOOP, TENANT, register
 
@@ -64,16 +71,22 @@ class Fed:
         self.store = ArtifactStore(folder / "artifacts")
         self.log = FakeLog()
         self.services = FakeServices()
+        self.joined: SimpleQueue[LoopKey] = SimpleQueue()
         self.sequence = 0
         with write_session(self.engine) as session:
             session.add(LoopRow(tenant=TENANT, loop_id=LOOP, settings={}, settings_revision=1, created_at=1))
-        self.feeder = Feeder(
+        self.feeder = self.restart()
+
+    def restart(self) -> Feeder:
+        """Another process: it knows what the database knows."""
+        return Feeder(
             self.engine,
             self.log,
             self.store,
             cast("EncodingServiceStub", self.services),
             cast("FusionServiceStub", self.services),
             lambda: 1,
+            joined=self.joined,
         )
 
     def join(self, *titles: str, version: int | None = None) -> None:
@@ -245,3 +258,75 @@ def test_nothing_is_passed_over_while_encoding_is_away(fed: Fed) -> None:
     fed.services.away = False
     fed.feeder.step()
     assert [one.sequence for one in fed.told()] == [1]
+
+
+def test_what_is_told_is_fed_at_once_and_idle_loops_are_left_alone(fed: Fed) -> None:
+    register(fed.engine, fed.store, LISTED, 1)
+    fed.join("one")
+    assert fed.feeder.step([(TENANT, "another")]) is False
+    assert fed.feeder.step([]) is False
+    assert fed.feeder.step([(TENANT, LOOP)]) is True
+    assert [one.sequence for one in fed.told()] == [1]
+
+
+def test_a_feeder_that_runs_feeds_what_it_is_told_and_what_others_have_joined(fed: Fed) -> None:
+    register(fed.engine, fed.store, LISTED, 1)
+    stop = threading.Event()
+    running = threading.Thread(target=fed.feeder.run, args=(stop,))
+    running.start()
+    try:
+        for number in range(1, 4):
+            fed.join(str(number))
+            if number == 2:
+                fed.joined.put((TENANT, LOOP))
+            until(lambda expected=number: len(fed.told()) == expected, "the experience is fed")
+    finally:
+        stop.set()
+        running.join()
+    assert [one.sequence for one in fed.told()] == [1, 2, 3]
+
+
+def states(fed: Fed, version: int) -> list[tuple[int, list[float] | None]]:
+    of = VersionStateRow
+    with read_session(fed.engine) as session:
+        rows = session.execute(select(of.sequence, of.state).where(of.version == version).order_by(of.sequence))
+        return [(number, None if data is None else np.frombuffer(data, "<f4").tolist()) for number, data in rows]
+
+
+def test_what_is_fed_is_kept_before_the_log_has_it(fed: Fed) -> None:
+    register(fed.engine, fed.store, LISTED, 1)
+    fed.join("one", REFUSED)
+    fed.log.refuses = {EXPERIENCES}
+    with pytest.raises(EventLogError):
+        fed.feeder.step()
+    assert states(fed, 1) == [(1, [3.0]), (2, None)]
+    fed.log.refuses = set()
+    fed.feeder.step()
+    assert [one.sequence for one in fed.told()] == [1, 2]
+
+
+def test_states_go_with_their_version_and_come_again_with_it(fed: Fed) -> None:
+    register(fed.engine, fed.store, LISTED, 1)
+    fed.join("one")
+    fed.feeder.step()
+    register(fed.engine, fed.store, LISTED, 2)
+    register(fed.engine, fed.store, LISTED, 3)
+    with write_session(fed.engine) as session:
+        forget_unnamed(session)
+    assert states(fed, 1) == []
+    with write_session(fed.engine) as session:
+        move_alias(session, ModelRef(TENANT, LOOP, 1), "champion", 1)
+    restarted = fed.restart()
+    while restarted.step():
+        pass
+    assert states(fed, 1) == [(1, [3.0])]
+    assert [(one.sequence, one.model_version) for one in fed.told()] == [(1, 1), (1, 1)]
+
+
+def test_another_version_of_the_same_name_is_told_apart(fed: Fed) -> None:
+    register(fed.engine, fed.store, LISTED, 1)
+    fed.join("one")
+    with write_session(fed.engine) as session:
+        (now,) = versions_behind(session)
+        assert is_there(session, now)
+        assert not is_there(session, replace(now, manifest_sha256="0" * 64))

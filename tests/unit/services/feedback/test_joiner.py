@@ -25,6 +25,12 @@ from shared.events import (
 from tests.unit.services.feedback.conftest import GRACE, SECOND, WAIT, Bench, FakeLog, decision
 
 
+def run(bench: Bench, steps: int) -> None:
+    """So many steps as the process takes them, those included that fail."""
+    waits = iter(turns(steps))
+    bench.joiner.run(lambda _: next(waits))
+
+
 def turns(count: int) -> list[bool]:
     """Answers of `wait` that let the joiner take so many steps."""
     return [False] * count + [True]
@@ -41,6 +47,46 @@ def test_no_window_closes_before_all_feedback_in_the_log_was_read(bench: Bench) 
     bench.drain()
     assert bench.statistics().last_sequence == 20
     assert bench.statistics().share_closed_by_timeout == 0
+
+
+def test_feedback_that_was_spooled_while_the_log_was_away_is_in_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.decide()
+    bench.drain()
+    bench.passes(SECOND)
+    taken_at = bench.wall
+
+    def away(_: str) -> dict[int, int]:
+        raise EventLogError("Kafka does not answer")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(bench.log, "ends", away)
+        bench.passes(WAIT + GRACE + 1)
+        run(bench, steps=2)
+    run(bench, steps=3)
+    bench.feed(received_at=taken_at)
+    run(bench, steps=3)
+    assert bench.stored().feedback[0].late is False
+    assert bench.statistics().share_closed_by_timeout == 0
+
+
+def test_windows_end_again_some_time_after_the_log_is_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.decide()
+    bench.drain()
+
+    def away(_: str) -> dict[int, int]:
+        raise EventLogError("Kafka does not answer")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(bench.log, "ends", away)
+        run(bench, steps=1)
+    bench.passes(round(FeedbackSettings().joiner_spool_seconds * SECOND) - 1)
+    run(bench, steps=2)
+    assert bench.statistics().last_sequence == 0
+    bench.passes(1)
+    run(bench, steps=2)
+    assert bench.statistics().share_closed_by_timeout == 1
 
 
 def test_any_number_of_windows_may_end_at_once(bench: Bench) -> None:

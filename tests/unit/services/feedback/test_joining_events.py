@@ -2,7 +2,12 @@
 
 from dataclasses import replace
 
+from sqlalchemy import select
+
+from shared.db.engine import read_session
+from shared.db.tables import DeadLetterRow
 from shared.eventlog import MAX_RECORD_BYTES, Record
+from shared.eventlog.envelopes import unpacked
 from shared.events import (
     DEAD_LETTERS,
     DECISIONS,
@@ -94,6 +99,11 @@ def test_cut_and_foreign_records_become_dead_letters_and_stall_nothing(bench: Be
     assert told[0].value == whole.value[:50]
     assert told[0].headers["ce_id"] == b"cut"
     assert told[3].value == b""
+    # The key says whose it is, where the event cannot.
+    with read_session(bench.engine) as session:
+        rows = session.scalars(select(DeadLetterRow).where(DeadLetterRow.topic == DECISIONS)).all()
+        kept = {row.offset: (row.tenant, unpacked(row.envelope, row.payload)) for row in rows}
+    assert kept == dict(enumerate(zip((LOOP[0], None, None, LOOP[0]), foreign, strict=True)))
     assert all(one.size <= MAX_RECORD_BYTES for one in told)
 
 

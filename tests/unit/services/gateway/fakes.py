@@ -21,7 +21,7 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.training import Enqueue
 from shared import wire
 from shared.db.engine import open_engine, write_session
-from shared.domain import ModelRef, ModelVersion, RunRef
+from shared.domain import EvaluationRef, ModelRef, ModelVersion, RunRef
 from shared.eventlog import EventLogError, Position, Record, StoredRecord
 from shared.events import Event, event_from_record
 from shared.loop_settings import LoopSettings
@@ -229,6 +229,7 @@ class Gateway:
     clock: ManualClock
     manage_key: str
     enqueued: list[RunRef] = field(default_factory=list)
+    evaluations: list[EvaluationRef] = field(default_factory=list)
 
     def client(self, key: str | None = None) -> httpx.AsyncClient:
         """Calls with a key; the manage key where none is given, none where it is empty."""
@@ -274,19 +275,21 @@ def start_gateway(
     settings = GatewaySettings(home=home, bootstrap_key=key, **{"first_version_timeout": 0.0} | changes)  # type: ignore[arg-type] # by name
     models = FakeModels()
     enqueued: list[RunRef] = []
+    evaluations: list[EvaluationRef] = []
     ports = Ports(
         engine=open_engine(settings.database),
         event_log=log,
         artifacts=ArtifactStore(settings.artifact_folder),
         rpcs=models.rpcs(),
         enqueue=enqueue or enqueued.append,
+        enqueue_evaluation=evaluations.append,
         draw_secret=b"secret",
         clock=clock,
     )
     ensure_bootstrap_key(ports.engine, settings, clock)
     parts = assemble(ports, settings)
     parts.directory.refresh()
-    return Gateway(create_app(parts), parts, ports, log, models, clock, key, enqueued)
+    return Gateway(create_app(parts), parts, ports, log, models, clock, key, enqueued, evaluations)
 
 
 def manifest_of(ref: ModelRef, settings: LoopSettings) -> Manifest:

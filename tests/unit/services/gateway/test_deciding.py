@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 from sqlalchemy import text
@@ -141,6 +142,14 @@ async def test_large_values_are_stored_and_the_event_holds_their_hash(
     assert isinstance(kept, Media)
     assert kept.data == small
     assert kept.sha256 not in gateway.ports.artifacts
+
+
+async def test_an_embedding_may_come_as_bytes(gateway: Gateway, http: httpx.AsyncClient) -> None:
+    numbers = np.array([0.5, -1.25, 3e38], np.float32)
+    for value in (numbers.tolist(), {"data": as_base64(numbers.astype("<f4").tobytes())}):
+        (await http.post(URL, json={"context": {"vector": value}})).raise_for_status()
+    for decision in decisions(gateway):
+        np.testing.assert_array_equal(np.asarray(decision.context["vector"]), numbers, strict=True)
 
 
 async def test_stored_media_is_referred_to_by_its_id(gateway: Gateway, http: httpx.AsyncClient) -> None:

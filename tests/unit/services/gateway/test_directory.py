@@ -1,11 +1,13 @@
 """The directory: fresh while the database is there, stale but serving while it is not."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
@@ -88,3 +90,29 @@ async def test_a_slow_database_is_not_waited_for(gateway: Gateway) -> None:
         assert await before.get(("default", "shoes", "d-1")) is None
         release.set()
         assert await DecidedBefore(gateway.ports.engine, thread, timeout=10).get(("default", "shoes", "d-1")) is None
+
+
+async def test_while_the_database_does_not_answer_decisions_wait_for_it_less(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    real = asyncio.timeout
+
+    def noted(seconds: float) -> asyncio.Timeout:
+        waits.append(seconds)
+        return real(seconds)
+
+    monkeypatch.setattr(asyncio, "timeout", noted)
+    release = threading.Event()
+    key = ("default", "shoes", "d-1")
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(release.wait)
+        before = DecidedBefore(gateway.ports.engine, thread, timeout=0.1)
+        assert await before.get(key) is None
+        assert await before.get(key) is None
+        release.set()
+        # The first answer that comes in the little time gives the next one all of it again.
+        async with real(60):
+            while waits.count(0.1) < 2:
+                await before.get(key)
+    assert waits[:2] == [0.1, pytest.approx(0.01)]

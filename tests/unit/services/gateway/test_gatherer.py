@@ -44,6 +44,19 @@ async def test_what_comes_during_a_call_goes_with_the_next_one() -> None:
     assert service.batches == [("a", [0, 1]), ("b", [7]), ("a", [2, 3, 4]), ("a", [5, 6])]
 
 
+async def test_two_calls_at_once_share_what_comes_and_a_third_waits() -> None:
+    service = Service()
+    gatherer = Gatherer(service, at_once=2)
+    tasks = []
+    for items in ((0, 1), (2, 3), (4, 5), (6,)):
+        tasks += [asyncio.create_task(gatherer.submit("a", item)) for item in items]
+        await settle()
+    assert service.batches == [("a", [0, 1]), ("a", [2, 3])]
+    service.gate.set()
+    assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10, 12]
+    assert service.batches[2:] == [("a", [4, 5, 6])]
+
+
 async def test_heavy_items_are_split_and_one_too_heavy_goes_alone() -> None:
     service = Service()
     service.gate.set()

@@ -1,6 +1,7 @@
 """Model services that fail, freeze, break their contract, or lack a version: what becomes of decisions."""
 
 import asyncio
+from collections.abc import Callable
 
 import grpc
 import httpx
@@ -42,6 +43,27 @@ async def test_a_frozen_service_is_waited_for_only_until_it_shows(
     await gateway.catch_up()
     answers = [answer.raise_for_status().json() for answer in await asyncio.gather(*asked)]
     assert [answer["fallback_reason"] for answer in answers] == ["model_unavailable"] * 3
+
+
+async def test_more_than_may_wait_are_told_to_come_again(
+    make_gateway: Callable[..., Gateway], http: httpx.AsyncClient
+) -> None:
+    gateway = make_gateway(most_waiting=2)
+    await gateway.publish("shoes", 1)
+    gateway.models.frozen.add("encoding")
+    async with gateway.client() as client:
+        asked = []
+        # Two batches of one are under way, and two decisions wait.
+        for number in range(5):
+            asked.append(asyncio.create_task(client.post(URL, json={"decision_id": f"d-{number}"})))
+            while len(gateway.models.calls) < min(number + 1, 2) and not asked[-1].done():
+                await asyncio.sleep(0)
+        refused = await asked.pop()
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.json()["type"].endswith("overloaded")
+        await gateway.catch_up()
+        answers = [answer.raise_for_status().json() for answer in await asyncio.gather(*asked)]
+        assert {answer["fallback_reason"] for answer in answers} == {"model_unavailable"}
 
 
 async def test_a_service_that_went_is_not_called_until_it_is_back(gateway: Gateway, http: httpx.AsyncClient) -> None:

@@ -14,6 +14,7 @@ from services.gateway.routing import ApiRoute
 from services.gateway.settings import GatewaySettings
 from tests.unit.services.gateway.conftest import LOOP
 from tests.unit.services.gateway.fakes import Gateway
+from tests.unit.services.gateway.test_dead_letters import put_aside
 
 OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"}
 DECIDE = {
@@ -81,6 +82,7 @@ async def test_another_tenants_objects_do_not_exist(gateway: Gateway, http: http
     media = await http.post("/v1/media", content=b"words", headers={"Content-Type": "text/plain"})
     media_id = media.raise_for_status().json()["media_id"]
     own_key = (await http.get("/v1/keys")).json()["items"][0]["key_id"]
+    letter = put_aside(gateway, 7, tenant="default")
     async with gateway.client(gateway.add_key("manage", tenant="rival")) as rival:
         for method, path in (
             ("GET", "/v1/loops/shoes"),
@@ -100,12 +102,15 @@ async def test_another_tenants_objects_do_not_exist(gateway: Gateway, http: http
             ("GET", "/v1/loops/shoes/models/1"),
             ("GET", f"/v1/media/{media_id}"),
             ("DELETE", f"/v1/keys/{own_key}"),
+            ("POST", f"/v1/dead-letters/{letter}/replay"),
+            ("DELETE", f"/v1/dead-letters/{letter}"),
         ):
             answer = await rival.request(method, path)
             assert answer.status_code == 404, (method, path, answer.text)
         assert (await rival.get("/v1/loops")).json()["items"] == []
         assert [key["role"] for key in (await rival.get("/v1/keys")).json()["items"]] == ["manage"]
         assert (await rival.get("/v1/audit")).json()["items"] == []
+        assert (await rival.get("/v1/dead-letters")).json()["items"] == []
         (await rival.put("/v1/loops/shoes", json=LOOP)).raise_for_status()
         refers = {"context": {"title": {"media_id": media_id}}}
         answer = await rival.post("/v1/loops/shoes/decisions", json=refers)

@@ -3,18 +3,24 @@
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from sqlalchemy.exc import OperationalError
 
 from services.policy.deciding import load_version_policy
-from services.policy.learning import OnlineHeads
-from shared.db.engine import open_engine
+from services.policy.learning import BATCH, OnlineHeads
+from services.policy.repository import read_unlearned
+from shared import wire
+from shared.db.engine import open_engine, write_session
+from shared.db.tables import DecisionRow, ExperienceRow
 from shared.db.upgrading import upgrade
-from shared.domain import Experience, ModelRef
+from shared.db.version_states import add_states
+from shared.domain import Action, Decision, Experience, ModelRef
 from shared.eventlog import Record, StoredRecord
 from shared.eventlog.local import LocalEventLog
 from shared.events import EXPERIENCES, experience_record
@@ -25,6 +31,7 @@ from shared.registry.loading import LoadedVersions
 from shared.registry.manifest import Architecture
 from tests.versions import LOOP, TENANT, register
 
+SECOND = 1_000_000
 ACTIONS = ["left", "right"]
 LISTED = LoopSettings.model_validate(
     {"modalities": {"title": {"kind": "text"}}, "actions": [{"id": one} for one in ACTIONS]}
@@ -45,9 +52,22 @@ class Served:
         self.loaded = LoadedVersions(self.engine, self.store, "policy", load_version_policy)
         self.loaded.refresh()
         self.log = LocalEventLog(folder / "log", lambda: 1)
+        self.monotonic = 0
 
     def heads(self) -> OnlineHeads:
-        return OnlineHeads(self.loaded, self.log)
+        """As they are when they have looked for the first time."""
+        heads = OnlineHeads(self.loaded, self.log, partial(read_unlearned, self.engine), lambda: self.monotonic)
+        heads.step()
+        return heads
+
+    def store_rows(self, rows: Sequence[Experience], *, decided_by: int | None = 1) -> None:
+        """What the joiner writes of them, with decisions of a version, and what the feeder writes for version 1."""
+        with write_session(self.engine) as session:
+            for one in rows:
+                session.add(decision_row(one, decided_by))
+                session.add(experience_row(one, decided_by))
+            if decided_by != 1:
+                add_states(session, 1, rows)
 
     def tell(self, experiences: Sequence[Experience]) -> None:
         self.log.append(EXPERIENCES, [experience_record(one, 1) for one in experiences])
@@ -83,6 +103,54 @@ def experiences(count: int, *, version: int = 1, embedding: bool = False) -> lis
         )
         for sequence in range(1, count + 1)
     ]
+
+
+def decision_row(one: Experience, version: int | None) -> DecisionRow:
+    logged = Decision(
+        tenant=TENANT,
+        loop_id=LOOP,
+        decision_id=one.decision_id,
+        decided_at=one.decided_at,
+        context={},
+        actions=[Action(name) for name in ACTIONS],
+        action_id=one.action_id,
+        probability=0.5,
+        probabilities=np.array([0.5, 0.5]),
+        seed=0,
+        settings_revision=1,
+        request_sha256=bytes(32),
+        model_version=version,
+        # Another version's: version 1 must not take it for its own.
+        state=one.state if version == 1 else np.ones(3, np.float32),
+    )
+    return DecisionRow(
+        tenant=TENANT,
+        loop_id=LOOP,
+        decision_id=one.decision_id,
+        decided_at=one.decided_at,
+        action_id=one.action_id,
+        probability=0.5,
+        model_version=version,
+        deferred=False,
+        request_sha256=bytes(32),
+        payload=wire.decision_to_pb(logged).SerializeToString(),
+    )
+
+
+def experience_row(one: Experience, version: int | None) -> ExperienceRow:
+    return ExperienceRow(
+        tenant=TENANT,
+        loop_id=LOOP,
+        sequence=one.sequence,
+        decision_id=one.decision_id,
+        decided_at=one.decided_at,
+        closed_at=one.decided_at,
+        closed_by="feedback",
+        action_id=one.action_id,
+        probability=0.5,
+        reward=one.reward,
+        model_version=version,
+    )
 
 
 def expected_rewards(policy: Policy) -> list[float]:
@@ -195,12 +263,10 @@ def test_a_loop_made_again_starts_from_what_its_new_version_shipped(served: Serv
 
 
 class SecondPartition(LocalEventLog):
-    """All that it has stands in partition 1, of two, behind records that retention has dropped."""
-
-    dropped = 5
+    """All that it has stands in partition 1, of two."""
 
     def ends(self, topic: str) -> dict[int, int]:
-        return {0: self.dropped, 1: super().ends(topic)[0]}
+        return {0: 0, 1: super().ends(topic)[0]}
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> list[StoredRecord]:
         found = super().read(topic, 0, offset, limit) if partition == 1 else []
@@ -215,3 +281,64 @@ def test_a_loop_is_learned_from_whichever_partition_it_stands_in(served: Served,
         assert heads.step()
     assert not heads.step()
     assert served.sequence(heads) == 40
+
+
+def learned_from_the_log(served: Served, rows: Sequence[Experience]) -> list[float]:
+    heads = served.heads()
+    served.tell(rows)
+    while heads.step():
+        pass
+    return expected_rewards(served.policy(heads))
+
+
+def test_a_head_that_starts_has_what_the_database_has_and_reads_none_of_it_in_the_log(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = experiences(BATCH + 50)
+    expected = learned_from_the_log(served, rows)
+    served.store_rows(rows[:600], decided_by=1)
+    served.store_rows(rows[600:700], decided_by=2)
+    served.store_rows(rows[700:], decided_by=None)
+    heads = served.heads()
+    monkeypatch.setattr(served.log, "read", pytest.fail)
+    while heads.step():
+        pass
+    assert served.sequence(heads) == len(rows)
+    assert_allclose(expected_rewards(served.policy(heads)), expected, atol=1e-9)
+
+
+def test_what_the_version_was_not_fed_yet_comes_by_the_log(served: Served) -> None:
+    rows = experiences(10)
+    served.store_rows(rows[:4])
+    with write_session(served.engine) as session:
+        session.add(decision_row(rows[4], 2))
+        session.add(experience_row(rows[4], 2))
+    served.store_rows(rows[5:])
+    heads = served.heads()
+    assert served.sequence(heads) == 4
+    served.tell(rows[4:])
+    heads.step()
+    assert served.sequence(heads) == 10
+
+
+def test_what_retention_has_dropped_of_the_log_is_read_from_the_database(served: Served) -> None:
+    rows = experiences(10)
+    heads = served.heads()
+    served.store_rows(rows)
+    served.tell(rows[7:])
+    heads.step()
+    served.monotonic += SECOND
+    heads.step()
+    assert served.sequence(heads) == 10
+
+
+def test_a_database_that_is_away_keeps_no_head_from_the_log(served: Served) -> None:
+    def away(*_: object) -> list[Experience]:
+        raise OperationalError("SELECT", {}, Exception("away"))
+
+    rows = experiences(4)
+    heads = OnlineHeads(served.loaded, served.log, away, lambda: served.monotonic)
+    heads.step()
+    served.tell(rows)
+    heads.step()
+    assert served.sequence(heads) == 4

@@ -1,9 +1,11 @@
 import numpy as np
 import torch
 
-from services.trainer.augmentation import DROPPED, draw_shifts, drop_modalities, shift_images
+from services.trainer.augmentation import DROPPED, draw_shifts, drop_features, drop_modalities, shift_images
+from shared.domain import Action
 from shared.loop_settings import ModalitySettings
 from shared.networks.batches import collate
+from shared.networks.preprocessing import action_features
 
 IMAGE, EMBEDDING = ModalitySettings(kind="image"), ModalitySettings(kind="embedding", dimension=2)
 
@@ -56,3 +58,17 @@ def test_what_is_dropped_does_not_depend_on_the_order_in_which_a_row_was_made() 
     rows, turned = ([dict.fromkeys(order, vector)] * 100 for order in (names, names[::-1]))
     kept, also = (drop_modalities(of, names, torch.Generator().manual_seed(0)) for of in (rows, turned))
     assert [set(row) for row in kept] == [set(row) for row in also]
+
+
+def test_features_of_actions_are_left_out_but_never_all_that_there_is() -> None:
+    bare, featured = action_features(Action("a")), action_features(Action("a", {"colour": "red", "price": 9.0}))
+    dropped = drop_features([bare, featured] * 200, torch.Generator().manual_seed(0))
+    assert all(np.array_equal(one.buckets, bare.buckets) for one in dropped[::2])
+    identity = set(bare.buckets.tolist())
+    named = [identity <= set(one.buckets.tolist()) for one in dropped[1::2]]
+    assert 0.4 < np.mean(named) < 0.6
+    assert {set(one.buckets.tolist()) & identity == identity or not set(one.buckets) & identity for one in dropped} == {
+        True
+    }
+    assert all(0 < len(one.buckets) == len(one.weights) for one in dropped)
+    assert 0.5 < np.mean([featured.buckets[-1] in one.buckets for one in dropped[1::2]]) < 0.9

@@ -1,11 +1,12 @@
 """Served expectations hold for a while; then the world changes, and a fine-tune starts for that reason alone."""
 
+import numpy as np
 import pytest
 
-from services.trainer.drifting import DriftWatch
+from services.trainer.drifting import DriftWatch, change_sequence, changed_at
 from services.trainer.scheduling import schedule
 from shared.db.engine import read_session, write_session
-from shared.domain import RunReason
+from shared.domain import Doubles, RunReason
 from shared.registry.training_runs import read_last_drift, read_runs
 from tests.unit.services.trainer import bandit
 from tests.unit.services.trainer.conftest import Workplace
@@ -59,3 +60,35 @@ def test_decisions_that_no_version_made_say_nothing(workplace: Workplace) -> Non
     start(workplace)
     bandit.add_experiences(workplace.engine, 300)
     assert ticks(workplace, DriftWatch()) == []
+
+
+def shortfalls(generator: np.random.Generator, count: int) -> Doubles:
+    """Of a learner whose choices are right more and more often, and who knows how often."""
+    expected_N = 0.1 + 0.8 * (1 - np.exp(-np.arange(count) / 300))
+    return expected_N - (generator.random(count) < expected_N)
+
+
+def test_learning_is_no_change() -> None:
+    assert [changed_at(shortfalls(np.random.default_rng(seed), 1500)) for seed in range(10)] == [0] * 10
+
+
+@pytest.mark.parametrize("seen", [100, 400, 899])
+def test_a_change_is_found_where_it_began_however_much_is_learned_since(seen: int) -> None:
+    generator = np.random.default_rng(0)
+    fails_N = generator.random(899) < 0.8 * np.exp(-np.arange(899) / 300)
+    both = np.concatenate([shortfalls(generator, 900), np.where(fails_N, 0.9, -0.1)])
+    assert abs(changed_at(both[: 900 + seen]) - 900) <= 20
+
+
+def test_a_fine_tune_learns_what_came_after_a_change(workplace: Workplace) -> None:
+    loop = bandit.add_loop(workplace.engine, bandit.settings(learning={"max_steps": 20, "since_drift": True}))
+    workplace.do(bandit.add_run(workplace.engine, "initialise"))
+    bandit.add_experiences(workplace.engine, 300, seed=1, error=0.1)
+    with read_session(workplace.engine) as session:
+        assert change_sequence(session, loop, 1) is None
+    bandit.add_experiences(workplace.engine, 100, seed=2, error=0.9)
+    with read_session(workplace.engine) as session:
+        assert change_sequence(session, loop, 1) == 301
+    assert workplace.do(bandit.add_run(workplace.engine, "fine_tune")).version == 2
+    assert workplace.champion().covers_sequence == 400
+    assert workplace.versions()[0].metrics["first_sequence"] == 301

@@ -119,7 +119,7 @@ def test_networks_that_read_the_features_of_actions_are_on_the_way() -> None:
 
 def test_without_discount_it_is_regression_on_rewards() -> None:
     of = settings(discount=0.0, max_steps=100)
-    regression = of.learning.model_copy(update={"objective": "reward_regression"})
+    regression = of.learning.model_copy(update={"objective": "reward_regression", "patience": None})
     champion, examples = Networks.seeded(Architecture.of(of), 0), every_transition(of)
     weights = [
         list(fine_tune(champion, examples, learning, 0, lambda *_: None).networks.parameters())

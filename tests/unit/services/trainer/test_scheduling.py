@@ -6,8 +6,9 @@ from services.trainer.drifting import DriftWatch
 from services.trainer.repository import LearningRecord
 from services.trainer.scheduling import is_due, schedule
 from shared.db.engine import write_session
+from shared.db.tables import LoopRow
 from shared.domain import RunRef
-from shared.loop_settings import LearningSettings
+from shared.loop_settings import LearningSettings, Loop
 from shared.registry.training_runs import LONGEST_QUEUED
 from tests.unit.services.trainer import bandit
 from tests.unit.services.trainer.conftest import Workplace
@@ -65,3 +66,18 @@ def test_a_loop_that_only_logs_is_not_fine_tuned_by_itself(workplace: Workplace)
     workplace.do(bandit.add_run(workplace.engine, "initialise"))
     bandit.add_experiences(workplace.engine, 200)
     assert tick(workplace, 100 * MINUTE) == []
+
+
+def test_a_frozen_loop_is_not_fine_tuned_by_itself(workplace: Workplace) -> None:
+    loop = bandit.add_loop(workplace.engine, bandit.settings(learning={"min_experiences": 100}))
+    workplace.do(bandit.add_run(workplace.engine, "initialise"))
+    bandit.add_experiences(workplace.engine, 200)
+    set_frozen(workplace, loop, "champion")
+    assert tick(workplace, 100 * MINUTE) == []
+    set_frozen(workplace, loop, None)
+    assert len(tick(workplace, 100 * MINUTE)) == 1
+
+
+def set_frozen(workplace: Workplace, loop: Loop, frozen_to: str | None) -> None:
+    with write_session(workplace.engine) as session:
+        session.get_one(LoopRow, (loop.tenant, loop.loop_id)).frozen_to = frozen_to

@@ -87,6 +87,17 @@ def test_actions_are_embedded_by_identity_and_by_features() -> None:
     assert len(set(map(tuple, embeddings.tolist()))) == 4
 
 
+def test_the_view_of_an_action_shows_its_features_more_than_its_identity() -> None:
+    encoder, features = build_encoder(architecture_of(features=True)), {"colour": "red"}
+    actions = [Action("a"), Action("b"), Action("a", features), Action("b", features)]
+    encoded = encoder.encode_actions(collate_bags([action_features(action) for action in actions]))
+    views = encoded[:, architecture_of().embedding_width :]
+    torch.testing.assert_close(views.norm(dim=1), torch.full((4,), LENGTH))
+    alone, featured = torch.cosine_similarity(views[::2], views[1::2]).tolist()
+    assert alone < 0.6
+    assert 0.8 < featured < 0.99
+
+
 def test_there_are_no_action_embeddings_where_actions_have_no_features() -> None:
     with pytest.raises(ValueError, match="no embeddings of actions"):
         build_encoder(architecture_of()).encode_actions(collate_bags([action_features(Action("a"))]))

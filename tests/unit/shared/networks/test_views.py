@@ -157,3 +157,12 @@ def test_settings_narrow_a_view_and_the_encoding_keeps_its_width() -> None:
     seen = encoded[0, 0, architecture.embedding_width :]
     assert seen.shape == (architecture.view_width,)
     assert seen.nonzero().flatten().tolist() == [0, 1, 2]
+
+
+def test_interactions_have_gradients_after_serving_has_used_them() -> None:
+    with torch.inference_mode():
+        interactions(torch.ones(1, 7), torch.ones(1, 9), 32)
+    context, actions = torch.ones(2, 7, requires_grad=True), torch.rand(2, 9, requires_grad=True)
+    interactions(context, actions, 32)[:, 0].sum().backward()
+    assert context.grad is not None
+    assert actions.grad is not None

@@ -1,0 +1,95 @@
+"""What a version earns beside the champion: concurrent decisions, drawn to one of two arms by known shares.
+
+Each decision adds (a - π)(r - m): a is 1 in the version's arm and 0 in the champion's, π the version's share at that
+time, m what was earned so far. Whatever the rewards do over time, this has mean π(1 - π)·(difference): the strata of
+steps add up by what each of them tells. Decisions of one subject or episode are one cluster, whose terms are added up
+before they are squared.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Final
+
+from shared.evaluation.confidence_sequences import deviation
+
+# The running mean follows a drift as fast as so many decisions.
+MEMORY: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Mean reward of the version less that of the champion, with bounds that hold at every look, each by its α."""
+
+    decisions: int
+    champion_decisions: int
+    mean: float
+    champion_mean: float
+    difference: float
+    lower: float
+    upper: float
+
+
+@dataclass(slots=True)
+class ArmComparison:
+    """Sums over the matured decisions of both arms."""
+
+    decisions: int = 0
+    champion_decisions: int = 0
+    _sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    _squares: float = 0.0
+    _least: float = math.inf
+    _most: float = -math.inf
+    _centre: float = 0.0
+    _total: float = 0.0
+    _information: float = 0.0
+    _clusters: dict[str, float] = field(default_factory=dict)
+    # Of the clusters' terms.
+    _squared_terms: float = 0.0
+    _largest: float = 0.0
+
+    def add(self, reward: float, in_version: bool, share: float, cluster: str | None = None) -> None:
+        """One matured decision; `share` is the version's when it was drawn, above 0 and below 1."""
+        seen = self.decisions + self.champion_decisions
+        centre = reward if seen == 0 else self._centre
+        term = (in_version - share) * (reward - centre)
+        self._add_term(term, cluster)
+        self._total += term
+        self._information += share * (1 - share)
+        self._centre = centre + (reward - centre) / min(seen + 1, MEMORY)
+        self._sums[in_version] += reward
+        self._squares += reward * reward
+        self._least, self._most = min(self._least, reward), max(self._most, reward)
+        if in_version:
+            self.decisions += 1
+        else:
+            self.champion_decisions += 1
+
+    def difference(self, alpha_lower: float, alpha_upper: float) -> Difference:
+        """As it stands now; the bounds are infinite while an arm has no decision, or all rewards are the same."""
+        mean = self._sums[True] / max(1, self.decisions)
+        champion_mean = self._sums[False] / max(1, self.champion_decisions)
+        if not self.decisions or not self.champion_decisions:
+            return self._told(mean, champion_mean, 0.0, -math.inf, math.inf)
+        found = self._total / self._information
+        lower, upper = (self._deviation(alpha) / self._information for alpha in (alpha_lower, alpha_upper))
+        return self._told(mean, champion_mean, found, found - lower, found + upper)
+
+    def _add_term(self, term: float, cluster: str | None) -> None:
+        if cluster is None:
+            before, after = 0.0, term
+        else:
+            before = self._clusters.get(cluster, 0.0)
+            after = self._clusters[cluster] = before + term
+        self._squared_terms += after * after - before * before
+        self._largest = max(self._largest, abs(after))
+
+    def _deviation(self, alpha: float) -> float:
+        seen = self.decisions + self.champion_decisions
+        mean = (self._sums[0] + self._sums[1]) / seen
+        variance = max(0.0, self._squares / seen - mean * mean) * seen / max(1, seen - 1)
+        # Pooled, as where both earn alike: an arm that has not yet earned anything must not look certain.
+        variance_sum = max(self._squared_terms, variance * self._information)
+        return deviation(variance_sum, variance, max(self._largest, self._most - self._least), alpha)
+
+    def _told(self, mean: float, champion_mean: float, difference: float, lower: float, upper: float) -> Difference:
+        return Difference(self.decisions, self.champion_decisions, mean, champion_mean, difference, lower, upper)

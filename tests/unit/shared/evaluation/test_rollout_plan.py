@@ -1,0 +1,36 @@
+"""The planner against simulated rollouts, and what it refuses."""
+
+import pytest
+
+from shared.evaluation.rollout_plan import HopelessError, plan_rollout
+from tests.unit.shared.evaluation.arms import Arms, roll_out
+
+
+@pytest.mark.parametrize(
+    ("base", "lift", "share"), [(0.5, -0.3, 0.1), (0.5, 0.2, 0.5), (0.1, -0.5, 0.3), (0.3, 0.0, 0.5)]
+)
+def test_nearly_all_simulated_rollouts_end_within_the_plan(base: float, lift: float, share: float) -> None:
+    tolerance = 0.05 if lift else 0.3
+    plan = plan_rollout(base, lift, share, tolerance)
+    arms, seeds = Arms(base, base * (1 + lift), (share,)), range(40)
+    outcomes = [roll_out(arms, seed, plan.decisions + 25, tolerance, least=1) for seed in seeds]
+    assert sum(outcome.course == plan.verdict for outcome in outcomes) >= 36
+    # Nor is it far too careful: half of them take more than a quarter of it.
+    assert sorted(outcome.decisions for outcome in outcomes)[20] > plan.decisions / 4
+    assert plan.of_version == pytest.approx(plan.decisions * share, abs=1)
+
+
+def test_what_is_rarer_or_closer_takes_more() -> None:
+    rare = [plan_rollout(base, -0.3, 0.1, 0.05).decisions for base in (0.5, 0.1, 0.02, 0.005)]
+    assert rare == sorted(rare)
+    close = [plan_rollout(0.5, lift, 0.5, 0.0).decisions for lift in (0.4, 0.2, 0.1, 0.05)]
+    assert close == sorted(close)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [((0.5, 0.0, 0.5, 0.0), "tolerance"), ((0.0, 0.2, 0.5, 0.05), "never vary"), ((1e-7, 0.01, 0.01, 0.0), "billion")],
+)
+def test_the_hopeless_is_refused(arguments: tuple[float, float, float, float], why: str) -> None:
+    with pytest.raises(HopelessError, match=why):
+        plan_rollout(*arguments)

@@ -1,0 +1,31 @@
+"""Settings that make no sense are told by the names of their variables, with what they mean, and never their values."""
+
+import pytest
+
+from services.feedback.settings import FeedbackSettings
+from shared.settings import PlatformSettings, told
+
+
+@pytest.mark.parametrize("servers", ["host:notaport", "", "a:1,,b:2", "http://host:1", "host:1 "])
+def test_addresses_of_brokers_that_are_none(servers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REWARDLOOP_KAFKA_SERVERS", servers)
+    with pytest.raises(SystemExit) as ended:
+        told(PlatformSettings)
+    assert str(ended.value).startswith("REWARDLOOP_KAFKA_SERVERS: ")
+    assert "host:port of some brokers" in str(ended.value)
+
+
+@pytest.mark.parametrize("servers", ["host", "127.0.0.1:9092", "a.example:9092,b.example:9092", "[::1]:9092"])
+def test_addresses_of_brokers(servers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REWARDLOOP_KAFKA_SERVERS", servers)
+    assert told(PlatformSettings).kafka_servers == servers
+
+
+def test_each_setting_has_a_line_and_no_value_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REWARDLOOP_JOINER_BATCH", "s3cret")
+    monkeypatch.setenv("REWARDLOOP_LOG_LEVEL", "s3cret")
+    with pytest.raises(SystemExit) as ended:
+        told(FeedbackSettings)
+    lines = str(ended.value).splitlines()
+    assert {line.split(":")[0] for line in lines} == {"REWARDLOOP_JOINER_BATCH", "REWARDLOOP_LOG_LEVEL"}
+    assert "s3cret" not in str(ended.value)
