@@ -33,6 +33,8 @@ from shared.telemetry import configure_logging
 
 # A call that is under way at the end is left to itself after so long: what it fed is fed again.
 FEEDER_SECONDS: Final = 1.0
+# With what stands behind it, as much as PostgreSQL keeps of a session's name.
+HOST_LENGTH: Final = 18
 
 
 def main() -> None:
@@ -45,13 +47,15 @@ def main() -> None:
     signals: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: signals.put(received))
-    engine = open_engine(settings.database)
+    member = f"{socket.gethostname()[:HOST_LENGTH]}/{os.getpid()}/{uuid7()}"
+    # Who waits longer for a lock does not see that the one that holds it lives no more.
+    engine = open_engine(settings.database, member, settings.joiner_lease_seconds)
     log = open_event_log(settings, wall)
     logger = structlog.get_logger(__name__)
     logger.info("started")
     stop = threading.Event()
     joined: SimpleQueue[LoopKey] = SimpleQueue()
-    share = _share(engine, settings)
+    share = _share(engine, member, settings)
     joiner = Joiner(engine, log, settings, share, wall=wall, monotonic=monotonic, tell=joined.put)
     feed = _feeder(engine, log, settings, joiner, joined).run
     feeder = threading.Thread(target=feed, args=(stop,), name="feeder", daemon=True)
@@ -69,11 +73,10 @@ def main() -> None:
     logger.info("stopped")
 
 
-def _share(engine: Engine, settings: FeedbackSettings) -> Share | None:
+def _share(engine: Engine, member: str, settings: FeedbackSettings) -> Share | None:
     """On Kafka, joiners share the partitions."""
     if settings.kafka_servers is None:
         return None
-    member = f"{socket.gethostname()}/{os.getpid()}/{uuid7()}"
     return Shared(engine, member, round(settings.joiner_lease_seconds * 1e6), monotonic)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, delete, select
 from sqlalchemy.orm import Session
 
 from shared.db.dialects import insert_on_conflict, table_of
-from shared.db.engine import write_session
+from shared.db.engine import end_sessions, write_session
 from shared.db.tables import JoinerMemberRow
 from shared.domain import Clock
 
@@ -58,7 +58,10 @@ class Shared:
     yields = True
 
     def __init__(self, engine: Engine, member: str, lease: int, monotonic: Clock) -> None:
-        """`lease` in microseconds: how long a joiner counts as living after its last beat."""
+        """`lease` in microseconds: how long a joiner counts as living after its last beat.
+
+        `member` is the name of its engine too: what a silent one has open is ended, locks and all.
+        """
         self._engine = engine
         self._member = member
         self._lease = lease
@@ -94,6 +97,8 @@ class Shared:
             }
             silent = [member for member, (_, since) in seen.items() if now - since > self._lease]
             session.execute(delete(JoinerMemberRow).where(JoinerMemberRow.member.in_(silent)))
+            # One that was frozen in mid-transaction would keep its locks from the others for good.
+            end_sessions(session, silent)
         self._seen = {member: at for member, at in seen.items() if member not in silent}
 
 

@@ -1,11 +1,11 @@
 """Engines and sessions: SQLite in WAL with every commit fsynced, or PostgreSQL."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -16,11 +16,16 @@ CONNECT_SECONDS: Final = 5
 SESSION_OPTIONS: Final = "-c idle_in_transaction_session_timeout=10000"
 
 
-def open_engine(url: str) -> Engine:
-    """An engine whose commits are durable when they return; the folder of a SQLite file is made."""
+def open_engine(url: str, name: str | None = None, lock_seconds: float = 0) -> Engine:
+    """An engine whose commits are durable when they return; the folder of a SQLite file is made.
+
+    PostgreSQL knows its sessions by `name`, of up to 63 letters, and has them wait for a lock no longer than
+    `lock_seconds`; 0: as long as it takes.
+    """
     # Errors are logged: what was written must not stand in them.
     if not url.startswith("sqlite"):
-        connect_args = {"connect_timeout": CONNECT_SECONDS, "options": SESSION_OPTIONS}
+        options = f"{SESSION_OPTIONS} -c lock_timeout={round(lock_seconds * 1000)}"
+        connect_args = {"connect_timeout": CONNECT_SECONDS, "options": options, "application_name": name}
         return create_engine(
             url, pool_pre_ping=True, pool_timeout=CONNECT_SECONDS, connect_args=connect_args, hide_parameters=True
         )
@@ -30,6 +35,14 @@ def open_engine(url: str) -> Engine:
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def end_sessions(session: Session, names: Collection[str]) -> None:
+    """Ends what PostgreSQL's engines of these names have open, so that their locks are free. SQLite cannot."""
+    if names and session.get_bind().dialect.name == "postgresql":
+        of = "application_name = ANY(:names) AND usename = current_user"
+        ended = text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {of}")  # noqa: S608 - no input in it
+        session.execute(ended, {"names": list(names)})
 
 
 @contextmanager

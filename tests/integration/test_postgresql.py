@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from services.feedback.repository import SettingsCache, read_restatement
 from services.feedback.repository.writing import take_sequences
+from services.feedback.sharing import Shared
 from services.gateway.authentication import ensure_bootstrap_key
 from services.gateway.repository import add_key, add_media, delete_loop, read_keys, save_loop
 from services.gateway.settings import GatewaySettings
 from services.trainer.drifting import DriftWatch
 from services.trainer.scheduling import schedule
-from shared.db.engine import read_session, write_session
+from shared.db.engine import open_engine, read_session, write_session
 from shared.db.loops import keep_loop
 from shared.db.tables import ApiKeyRow, ExperienceRow, LoopRow, MediaRow, RestatementRow, TrainingRunRow
 from shared.domain import RunRef
@@ -225,3 +227,25 @@ def _experience(sequence: int) -> ExperienceRow:
         action_id="a",
         reward=0.0,
     )
+
+
+def test_what_a_joiner_has_locked_is_free_once_it_is_silent(engine: Engine) -> None:
+    """Frozen in mid-transaction, it would keep its lock for good where the server waits for the rest of a message."""
+    url, now = engine.url.render_as_string(hide_password=False), 0
+    frozen_engine, heir_engine = open_engine(url, "frozen"), open_engine(url, "heir", lock_seconds=1)
+    heir = Shared(heir_engine, "heir", 1_000_000, lambda: now)
+    Shared(frozen_engine, "frozen", 1_000_000, lambda: now).of({0})
+    lock = text("LOCK TABLE loops IN EXCLUSIVE MODE")
+    with frozen_engine.connect() as frozen:
+        frozen.execute(lock)
+        heir.of({0, 1})
+        with pytest.raises(OperationalError, match="lock timeout"), write_session(heir_engine) as session:
+            session.execute(lock)
+        now = 2_000_000
+        assert heir.of({0, 1}) == {0, 1}
+        with write_session(heir_engine) as session:
+            session.execute(lock)
+        with pytest.raises(OperationalError):
+            frozen.execute(text("SELECT 1"))
+    frozen_engine.dispose()
+    heir_engine.dispose()

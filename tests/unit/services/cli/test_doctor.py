@@ -154,7 +154,10 @@ def test_a_database_that_is_away_is_told_without_its_password(make: Make, url: s
 
 def test_addresses_where_nothing_listens_are_told(make: Make) -> None:
     port = free_port()
-    addresses = {"kafka_servers": f"127.0.0.1:{port},localhost:{port}", "broker_url": f"redis://:secret@127.0.0.1:{port}/0"}
+    addresses = {
+        "kafka_servers": f"127.0.0.1:{port},localhost:{port}",
+        "broker_url": f"redis://:secret@127.0.0.1:{port}/0",
+    }
     findings = list(checks.check_addresses(make(**addresses)))
     assert [(finding.what, finding.state) for finding in findings] == [
         ("Kafka", "wrong"),
