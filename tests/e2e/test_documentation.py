@@ -9,6 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from rewardloop import Rewardloop
 from tests.e2e.conftest import KEY, Platform
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +44,7 @@ def test_what_a_page_shows_works(
     (tmp_path / "var").mkdir()
     (tmp_path / "var" / "bootstrap.key").write_text(KEY + "\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REWARDLOOP_KEY", KEY)
     names: dict[str, object] = {}
     for block in blocks(page):
         source = block.content.replace(TOLD_URL, shared_platform.url)
@@ -55,5 +57,6 @@ def test_what_a_page_shows_works(
         else:
             # Blank lines before it, so that a traceback names the page's own line.
             exec(compile("\n" * place + source, str(page), "exec"), names)
-    if isinstance(api := names.get("api"), httpx.Client):
-        api.close()
+    for client in names.values():
+        if isinstance(client, httpx.Client | Rewardloop):
+            client.close()

@@ -1,5 +1,7 @@
 """The SDK on a running platform, and on one that is killed in between."""
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 from examples.visiting import make_loop
-from rewardloop import AsyncRewardloop, Options, ProblemError, Rewardloop, Sound
+from rewardloop import AsyncRewardloop, Decision, Options, ProblemError, Rewardloop, Sound
 from tests.e2e.conftest import KEY, Platform, until
 from tests.e2e.product import statistics
 
@@ -27,9 +29,7 @@ def context() -> dict[str, object]:
     return {"title": "Red shoe", "photo": np.zeros((8, 8, 3), np.uint8), "voice": Sound(np.zeros(800), 8000)}
 
 
-async def test_decisions_feedback_and_activations_become_experiences(
-    shared_platform: Platform, http: httpx.Client
-) -> None:
+def test_decisions_feedback_and_activations_become_experiences(shared_platform: Platform, http: httpx.Client) -> None:
     with Rewardloop(shared_platform.url, KEY, PATIENT) as client:
         make_loop(client, "sdk", LOOP)
         assert client.put_loop("sdk", LOOP)["settings_revision"] == 1
@@ -39,11 +39,18 @@ async def test_decisions_feedback_and_activations_become_experiences(
         with pytest.raises(ProblemError) as refused:
             client.decide("sdk", {"smell": "roses"})
         assert refused.value.field == "context.smell"
-    async with AsyncRewardloop(shared_platform.url, KEY, PATIENT) as other:
-        deferred = await other.decide("sdk", context(), deferred=True, actions=["a", "b", "c"])
-        other.activate("sdk", deferred, served_action_id="c")
-        other.feedback("sdk", deferred, 0.5)
-        await other.flush()
+
+    async def decide_later() -> Decision:
+        async with AsyncRewardloop(shared_platform.url, KEY, PATIENT) as other:
+            deferred = await other.decide("sdk", context(), deferred=True, actions=["a", "b", "c"])
+            other.activate("sdk", deferred, served_action_id="c")
+            other.feedback("sdk", deferred, 0.5)
+            await other.flush()
+            return deferred
+
+    # In a thread of its own: the browser's tests leave an event loop running in this one.
+    with ThreadPoolExecutor(1) as thread:
+        deferred = thread.submit(asyncio.run, decide_later()).result()
     until(lambda: statistics(http, "sdk")["experiences"] == 2, "both are joined")
     with Rewardloop(shared_platform.url, KEY) as client:
         assert client.statistics("sdk")["reward"]["mean"] == 0.75

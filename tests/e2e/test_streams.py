@@ -32,9 +32,10 @@ def test_stream_runs_at_a_rate(shared_platform: Platform, streams: Path, stream:
     assert report["n"] == 200
 
 
+@pytest.mark.long
 def test_stream_learns_by_asking_for_fine_tunes(shared_platform: Platform, streams: Path) -> None:
     brief = json.dumps({"learning": {"max_steps": 200}})
-    asked = ("--stream", "digits", "--n", "500", "--train-every", "250", "--loop", brief)
+    asked = ("--stream", "digits", "--n", "750", "--train-every", "250", "--loop", brief)
     report, _ = run(streams, shared_platform, *asked)
     assert report["last"] > 0.3
 
