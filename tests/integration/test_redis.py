@@ -19,6 +19,7 @@ from shared.domain import RunRef, TrainingRun
 from shared.registry.versions import read_versions
 from shared.settings import PlatformSettings
 from shared.tasks import QUEUE, celery_app, enqueue_run
+from tests.databases import open_empty
 from tests.integration.test_trainer import kill, process, read, until
 from tests.unit.services.trainer import bandit
 
@@ -30,7 +31,9 @@ PATIENCE_SECONDS = 10.0
 
 @pytest.fixture
 def app(redis: RedisServer, tmp_path: Path) -> Iterator[Celery]:
-    app = celery_app(PlatformSettings(home=tmp_path, broker_url=redis.address))
+    settings = PlatformSettings(home=tmp_path, broker_url=redis.address)
+    open_empty(settings.database).dispose()
+    app = celery_app(settings)
     yield app
     app.close()
 
