@@ -220,6 +220,9 @@ class Bench:
             self.kafka.variable: f"127.0.0.1:{self.to_kafka.port}",
             self.redis.variable: self.redis.address,
             "REWARDLOOP_SEPARATE_MODEL_SERVICES": "true",
+            # As docker-compose.yml sets them.
+            "REWARDLOOP_MODELS_INTERVAL": "0.1",
+            "REWARDLOOP_MODELS_TIMEOUT": "0.3",
             "REWARDLOOP_DRAW_SECRET": DRAW_SECRET,
             "REWARDLOOP_SPOOL_FOLDER": str(self.spool),
             # What it remembers to repeat is no leak, and must not look like one.

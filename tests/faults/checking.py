@@ -106,18 +106,18 @@ def _accounted_for(ledger: Ledger, stored: Stored) -> Iterator[Violation]:
 
 def _distributions(ledger: Ledger, stored: Stored) -> Iterator[Violation]:
     """I4, as far as the rows alone tell it: drawn from what is logged, and 1/p as large as it must be."""
-    inverse, counts = [], []
+    # 1/p of the action that was drawn, less the number of actions, and how much that varies under the distribution.
+    off, variances = [], []
     for row in stored.decisions:
         decision = row.decision
         if not math.isclose(sum(decision.probabilities), 1, abs_tol=ROUNDING) or not _is_drawn(decision):
             yield Violation("I4", f"decision {decision.subject_id} was not drawn from its distribution")
         if decision.fallback_reason is None and min(decision.probabilities) >= LEAST_PROBABILITY:
-            inverse.append(1 / decision.probability)
-            counts.append(len(decision.probabilities))
-    if len(inverse) > 1:
-        off = float(np.mean(inverse) - np.mean(counts))
-        if abs(off) > SIGMAS * float(np.std(inverse, ddof=1)) / math.sqrt(len(inverse)) + ROUNDING:
-            yield Violation("I4", f"the mean of 1/p is off by {off:.3f} over {len(inverse)} decisions")
+            count = len(decision.probabilities)
+            off.append(1 / decision.probability - count)
+            variances.append(float(np.sum(1 / np.asarray(decision.probabilities))) - count**2)
+    if abs(math.fsum(off)) > SIGMAS * math.sqrt(max(0.0, math.fsum(variances))) + ROUNDING * len(off):
+        yield Violation("I4", f"the mean of 1/p is off by {np.mean(off):.3f} over {len(off)} decisions")
 
 
 def _is_drawn(decision: Decision) -> bool:
