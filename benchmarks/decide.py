@@ -40,7 +40,13 @@ LOOP: Final = "benchmark"
 LIMIT: Final = "the bare limit (no key, no log, no services)"
 FIGURES: Final = ("rate", "p50_ms", "p99_ms", "cpu_ms")
 # Of the platform: what a decision goes through.
-SERVING: Final = ("services models", "services.encoding", "services.fusion", "services.policy", "services.gateway")
+SERVING: Final = (
+    "services model-services",
+    "services.encoding",
+    "services.fusion",
+    "services.policy",
+    "services.gateway",
+)
 
 Figures = dict[str, float]
 
@@ -110,7 +116,8 @@ def serving_platform(separate: bool, whole: bool = False) -> Iterator[Target]:
     apart = {"REWARDLOOP_SEPARATE_MODEL_SERVICES": str(separate).lower()}
     with tempfile.TemporaryDirectory() as home, served_platform(Path(home), **apart) as (url, key, process):
         body = json.dumps(platform_body()).encode()
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as http:
+        headers = {"Authorization": f"Bearer {key}"}
+        with httpx.Client(base_url=url, headers=headers, timeout=60) as http:
             modalities = {name: {"kind": "embedding", "dimension": size} for name, size in DIMENSIONS.items()}
             http.put(f"/v1/loops/{LOOP}", json={"modalities": modalities}).raise_for_status()
             wait_for_version(http, f"/v1/loops/{LOOP}/decisions", body)
@@ -119,6 +126,9 @@ def serving_platform(separate: bool, whole: bool = False) -> Iterator[Target]:
         others = [] if whole else [one for one in everything if one not in decides]
         with paused(others):
             yield Target(f"{url}/v1/loops/{LOOP}/decisions", body, everything if whole else decides, key)
+            last = httpx.post(f"{url}/v1/loops/{LOOP}/decisions", content=body, headers=headers, timeout=60)
+            if (reason := last.raise_for_status().json()["fallback_reason"]) is not None:
+                sys.exit(f"no model decided, so nothing was measured: {reason}")
 
 
 @contextmanager
