@@ -34,8 +34,8 @@ test: install-dev browser check ## Checks and all tests: unit, contract, integra
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e
 
-test-full: test ## What takes longer as well: learning figures, long streams
-	$(BIN)/pytest tests/e2e --run-long
+test-full: test ## What takes longer as well: long streams and simulations, proofs that the fault suite can fail
+	$(BIN)/pytest tests/unit tests/integration tests/e2e tests/faults --run-long -m long
 
 check: install-dev ## Lint, types, import directions, generated code
 	$(BIN)/ruff format --check
