@@ -17,6 +17,7 @@ RolloutEventKind = Literal[
 Arm = Literal["champion", "canary", "holdout"]
 Figures = Mapping[str, float | int | str | None]
 
+HOLDOUT: Final[Arm] = "holdout"
 OPEN: Final[tuple[RolloutStatus, ...]] = ("running", "paused", "inconclusive")
 
 
@@ -85,10 +86,13 @@ class RolloutEvent:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Whose decision it is: the arm, its share, and the rollout with its step, where there is one."""
+    """Whose decision it is: the arm, its share, and the rollout with its step, where there is one.
 
-    arm: Arm
-    share: float
+    As it is by default nothing is assigned: neither a rollout nor a holdout is under way.
+    """
+
+    arm: Arm | None = None
+    share: float = 1.0
     version: int | None = None
     rollout_id: str | None = None
     step: int | None = None

@@ -41,6 +41,7 @@ from shared.pb.fusion.v1 import fusion_pb2
 from shared.pb.fusion.v1.fusion_pb2_grpc import FusionServiceStub
 from shared.registry.artifacts import ArtifactError, ArtifactStore
 from shared.registry.manifest import Manifest
+from shared.rollouts import HOLDOUT
 
 BATCH: Final = 64
 # Where nothing has to be encoded.
@@ -51,7 +52,6 @@ TIMEOUT: Final = 10.0
 # How often every version is looked at, in seconds: what other joiners have joined, and what aliases name now. What this
 # process joins it is told.
 LOOK: Final = 0.5
-HOLDOUT: Final = "holdout"
 RETRY: Final = 0.5
 FORGET_INTERVAL: Final = 60.0
 

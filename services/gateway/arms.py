@@ -9,7 +9,7 @@ from typing import Final
 
 from services.gateway.serving import Serving
 from shared.loop_settings import Loop
-from shared.rollouts import Assignment
+from shared.rollouts import HOLDOUT, Assignment
 from shared.security import draw_seed
 
 PERCENT: Final = 100
@@ -25,15 +25,15 @@ class Arms:
     serving: Serving
     secret: bytes
 
-    def assign(self, loop: Loop, unit: str) -> Assignment | None:
-        """The arm of a subject, an episode or a decision; None where all are the champion's."""
+    def assign(self, loop: Loop, unit: str) -> Assignment:
+        """The arm of a subject, an episode or a decision; nothing is assigned where all are the champion's."""
         holdout = loop.settings.holdout.share
-        if holdout > 0 and self._place(loop, "holdout", unit) < holdout:
-            return Assignment("holdout", holdout)
+        if holdout > 0 and self._place(loop, HOLDOUT, unit) < holdout:
+            return Assignment(HOLDOUT, holdout)
         rollout = self.serving.rollout(loop)
-        champion = self.serving.champion(loop)
-        if rollout is None or rollout.percent == 0 or champion is None or champion.version == rollout.version:
-            return Assignment("champion", 1 - holdout) if holdout > 0 else None
+        champion = None if rollout is None or rollout.percent == 0 else self.serving.champion(loop)
+        if rollout is None or champion is None or champion.version == rollout.version:
+            return Assignment("champion", 1 - holdout) if holdout > 0 else Assignment()
         share = rollout.percent / PERCENT
         place = (rollout.rollout_id, rollout.step)
         if self._place(loop, rollout.rollout_id, unit) < share:

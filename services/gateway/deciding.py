@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 import orjson
 from uuid_utils import uuid7
@@ -24,11 +23,7 @@ from services.gateway.storage import Storage
 from shared.domain import Clock, Decision
 from shared.events import DECISIONS, decision_record
 from shared.loop_settings import Loop
-from shared.rollouts import Assignment
 from shared.security import draw_seed
-
-# Of a decision while neither a rollout nor a holdout is under way.
-UNASSIGNED: Final = Assignment("champion", 1.0)
 
 
 class UnloggedError(Exception):
@@ -100,7 +95,6 @@ class Decider:
         began_at = self.clock()
         chosen = await self.pipeline.choose(draft)
         loop, decided_at = draft.loop, self.clock()
-        assignment = draft.assignment or UNASSIGNED
         self.on_drafted(key[2], draft)
         return Decision(
             tenant=loop.tenant,
@@ -129,11 +123,11 @@ class Decider:
             subject_id=request.subject_id,
             deferred=request.deferred,
             modality_importance=chosen.modality_importance,
-            arm=None if draft.assignment is None else assignment.arm,
-            arm_share=assignment.share,
-            assigned_version=assignment.version,
-            rollout_id=assignment.rollout_id,
-            rollout_step=assignment.step,
+            arm=draft.assignment.arm,
+            arm_share=draft.assignment.share,
+            assigned_version=draft.assignment.version,
+            rollout_id=draft.assignment.rollout_id,
+            rollout_step=draft.assignment.step,
             decided_in=max(0, decided_at - began_at),
         )
 

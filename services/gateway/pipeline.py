@@ -15,7 +15,7 @@ from services.gateway.serving import Serving
 from services.gateway.stages import Candidates, Choice, Encoded, Explained, Refused
 from shared.domain import Action, ContextValue, Doubles, Floats, Media, ModelRef, Scores
 from shared.loop_settings import Loop, LoopSettings
-from shared.rollouts import Assignment
+from shared.rollouts import HOLDOUT, Assignment
 from shared.wire import logged_action
 
 # Memory for embeddings of actions, and what one takes besides itself, about.
@@ -38,12 +38,12 @@ class Draft:
     baseline: int | None
     seed: int
     explain: bool = False
-    assignment: Assignment | None = None
+    assignment: Assignment = Assignment()  # noqa: RUF009 - it is frozen
 
     @property
     def canary(self) -> ModelRef | None:
         """The version that is rolled out, where the decision is its own to make."""
-        if self.assignment is None or self.assignment.arm != "canary" or self.assignment.version is None:
+        if self.assignment.arm != "canary" or self.assignment.version is None:
             return None
         return ModelRef(self.loop.tenant, self.loop.loop_id, self.assignment.version)
 
@@ -95,7 +95,7 @@ class Pipeline:
             return _fall_back(draft, "logging_only")
         if draft.loop.frozen_to == "baseline":
             return Chosen(*serve_baseline(draft.allowed, draft.baseline), fallback_reason="frozen")
-        if draft.assignment is not None and draft.assignment.arm == "holdout":
+        if draft.assignment.arm == HOLDOUT:
             return _hold_out(draft)
         if (canary := draft.canary) is not None:
             with suppress(NotLoadedError, ModelsUnavailableError):
