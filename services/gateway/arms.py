@@ -30,7 +30,8 @@ class Arms:
         holdout = loop.settings.holdout.share
         if holdout > 0 and self._place(loop, HOLDOUT, unit) < holdout:
             return Assignment(HOLDOUT, holdout)
-        rollout = self.serving.rollout(loop)
+        # A frozen loop's champion serves all, or none.
+        rollout = None if loop.frozen_to is not None else self.serving.rollout(loop)
         champion = None if rollout is None or rollout.percent == 0 else self.serving.champion(loop)
         if rollout is None or champion is None or champion.version == rollout.version:
             return Assignment("champion", 1 - holdout) if holdout > 0 else Assignment()

@@ -121,6 +121,19 @@ async def test_what_the_version_cannot_decide_the_champion_does_and_it_counts_ag
     assert (decision.model_version, decision.assigned_version, decision.fallback_reason) == (1, 2, None)
 
 
+async def test_in_a_frozen_loop_the_champion_decides_for_all(
+    http: httpx.AsyncClient, gateway: Gateway, versions: list[ModelRef]
+) -> None:
+    await start(http, strategy="canary", steps=[99])
+    gateway.models.load(versions[1])
+    await gateway.catch_up()
+    (await http.post("/v1/loops/shoes/freeze", json={"serve": "champion"})).raise_for_status()
+    decided = await decide(http, gateway, [{}] * 5)
+    assert {(one.model_version, one.arm, one.assigned_version) for one in decided} == {(1, None, None)}
+    (await http.post("/v1/loops/shoes/unfreeze")).raise_for_status()
+    assert "canary" in {one.arm for one in await decide(http, gateway, [{}] * 5)}
+
+
 async def test_a_holdout_is_no_versions_to_decide(http: httpx.AsyncClient, gateway: Gateway) -> None:
     await gateway.publish("shoes", 1)
     (await http.put("/v1/loops/shoes", json=LOOP | {"holdout": {"share": 0.4}})).raise_for_status()
