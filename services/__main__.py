@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final, NoReturn
+from typing import IO, TYPE_CHECKING, Final, NoReturn
 
 import httpx
 import typer
@@ -19,10 +19,11 @@ from rich.console import Console
 
 from services.cli.app import CommandGroup, mount
 from services.supervisor import Program, Supervisor
-from shared.db.schema import UnusableDatabaseError
-from shared.db.upgrading import open_upgraded
 from shared.eventlog import EventLogError
 from shared.settings import PlatformSettings, told
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 MAKE_NAMES: Final = ("make", "gmake")
 MODEL_SERVICES: Final = ("encoding", "fusion", "policy")
@@ -60,10 +61,7 @@ def up() -> None:
             (settings.dashboard_port, "REWARDLOOP_DASHBOARD_PORT"),
         ):
             _refuse_taken_port(port, variable)
-        try:
-            open_upgraded(settings.database).dispose()
-        except UnusableDatabaseError as error:
-            _give_up(str(error))
+        _open_database(settings.database).dispose()
         supervisor = Supervisor(programs(settings), _environment(settings, Path(sockets)), home / "logs", console.print)
         asyncio.run(_run(supervisor, settings))
 
@@ -73,10 +71,7 @@ def init() -> None:
     """Brings the database to this version's schema, and makes the topics where the log is Kafka; once more is safe."""
     settings = told(EmbeddedSettings)
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        engine = open_upgraded(settings.database)
-    except UnusableDatabaseError as error:
-        _give_up(str(error))
+    engine = _open_database(settings.database)
     console.print("the database", engine.url.render_as_string(), "has this version's schema")
     engine.dispose()
     if settings.kafka_servers is None:
@@ -211,6 +206,18 @@ def _environment(settings: EmbeddedSettings, sockets: Path) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
+
+
+def _open_database(url: str) -> "Engine":
+    """With this version's schema in it."""
+    # Neither what talks to a platform nor the model services' process need SQLAlchemy and Alembic for this.
+    from shared.db.schema import UnusableDatabaseError
+    from shared.db.upgrading import open_upgraded
+
+    try:
+        return open_upgraded(url)
+    except UnusableDatabaseError as error:
+        _give_up(str(error))
 
 
 @contextmanager

@@ -67,12 +67,6 @@ def read_versions(session: Session, tenant: str, loop_id: str) -> list[ModelVers
     return [_version(row) for row in rows]
 
 
-def version_of_run(session: Session, training_run_id: str) -> ModelVersion | None:
-    """The version that a training run has registered: a run makes one at most."""
-    row = session.scalar(select(ModelVersionRow).where(ModelVersionRow.training_run_id == training_run_id))
-    return None if row is None else _version(row)
-
-
 def move_alias(session: Session, ref: ModelRef, alias: Alias, now: int, by: str = "trainer") -> AliasPointer:
     """Points an alias at a ready version; services load it ahead and serve it once all of them have it.
 
