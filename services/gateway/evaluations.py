@@ -2,27 +2,21 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Final
 
-import structlog
-from kombu.exceptions import KombuError
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from services.gateway.problems import Problem, ProblemType
 from services.gateway.repository import add_audit
+from services.gateway.training import acknowledged, tell_trainer
 from shared.db.engine import read_session, write_session
-from shared.db.offsets import as_covers
 from shared.domain import Clock, Evaluation, EvaluationRef, ModelRef
 from shared.evaluation.settings import ConstantTarget, EvaluationSettings, ModelVersionTarget, TableTarget
 from shared.eventlog import EventLog
-from shared.events import DECISIONS, FEEDBACK
 from shared.loop_settings import Loop
 from shared.registry.evaluations import read_evaluation, read_evaluations, request_evaluation
 from shared.registry.versions import read_version
 from shared.security import ApiKey
-
-log: Final = structlog.get_logger(__name__)
 
 EnqueueEvaluation = Callable[[EvaluationRef], None]
 
@@ -43,7 +37,7 @@ class Evaluations:
             Problem: the target is of an action, a modality or a version that the loop does not have.
         """
         _check_target(loop, settings)
-        covers = as_covers({topic: self.event_log.ends(topic) for topic in (DECISIONS, FEEDBACK)})
+        covers = acknowledged(self.event_log)
         now = self.clock()
         with write_session(self.engine) as session:
             _check_version(session, loop, settings)
@@ -51,11 +45,7 @@ class Evaluations:
             evaluation = request_evaluation(session, loop.tenant, loop.loop_id, body, covers, now)
             subject = f"loops/{loop.loop_id}/evaluations/{evaluation.evaluation_id}"
             add_audit(session, caller.tenant, caller.key_id, "request", subject, now)
-        try:
-            self.enqueue(evaluation.ref)
-        except (KombuError, OSError) as error:
-            # Without the hint, the trainer finds the row by itself.
-            log.warning("the trainer was not told", evaluation_id=evaluation.evaluation_id, error=type(error).__name__)
+        tell_trainer(self.enqueue, evaluation.ref)
         return evaluation
 
     def read(self, loop: Loop, evaluation_id: str) -> Evaluation | None:

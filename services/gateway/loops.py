@@ -49,7 +49,7 @@ class Loops:
             verb = "create" if created else "change"
             add_audit(session, caller.tenant, caller.key_id, verb, f"loops/{loop_id}", now)
         if run is not None:
-            tell_trainer(self.enqueue, run)
+            tell_trainer(self.enqueue, run.ref)
         self.directory.refresh()
         return loop, created
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from kombu.exceptions import KombuError
@@ -25,6 +25,7 @@ from shared.security import ApiKey
 log: Final = structlog.get_logger(__name__)
 
 Enqueue = Callable[[RunRef], None]
+Ref = TypeVar("Ref")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +46,13 @@ class Training:
         """
         if loop.frozen_to is not None:
             raise Problem(ProblemType.LOOP_FROZEN, "Unfreeze it: until then nothing is learned.", "loop_id")
-        covers = as_covers({topic: self.event_log.ends(topic) for topic in (DECISIONS, FEEDBACK)})
+        covers = acknowledged(self.event_log)
         now = self.clock()
         with write_session(self.engine) as session:
             run = request_run(session, loop.tenant, loop.loop_id, "fine_tune", covers, now, "requested")
             subject = f"loops/{loop.loop_id}/training-runs/{run.training_run_id}"
             add_audit(session, caller.tenant, caller.key_id, "request", subject, now)
-        tell_trainer(self.enqueue, run)
+        tell_trainer(self.enqueue, run.ref)
         return run
 
     def read(self, loop: Loop, training_run_id: str) -> TrainingRun | None:
@@ -75,9 +76,14 @@ class Training:
         return replace(run, status="running", finished_at=None) if waits else run
 
 
-def tell_trainer(enqueue: Enqueue, run: TrainingRun) -> None:
-    """Sends the hint that a run waits; without it, the trainer finds the row by itself."""
+def acknowledged(event_log: EventLog) -> dict[str, int]:
+    """Everything that stands in the log by now, for the trainer's work to cover."""
+    return as_covers({topic: event_log.ends(topic) for topic in (DECISIONS, FEEDBACK)})
+
+
+def tell_trainer(enqueue: Callable[[Ref], None], ref: Ref) -> None:
+    """Sends the hint that a run or an evaluation waits; without it, the trainer finds the row by itself."""
     try:
-        enqueue(run.ref)
+        enqueue(ref)
     except (KombuError, OSError) as error:
-        log.warning("the trainer was not told", training_run_id=run.training_run_id, error=type(error).__name__)
+        log.warning("the trainer was not told", waits=str(ref), error=type(error).__name__)

@@ -18,7 +18,7 @@ from services.trainer.candidates import load_networks
 from services.trainer.covering import JoinerBehindError, wait_for_joiner
 from services.trainer.evaluated_rows import EvaluatedRow, EvaluatedRows, EvaluationError, read_evaluated_rows
 from services.trainer.experiences import Replay, chunks
-from services.trainer.leasing import REPORT_MICROSECONDS
+from services.trainer.leasing import EvaluationLease
 from services.trainer.scoring import HeldOutRow, held_out_rows, score
 from services.trainer.selecting import selection_warnings
 from services.trainer.settings import TrainerSettings
@@ -34,7 +34,7 @@ from shared.loop_settings import Loop
 from shared.networks.parts import load_policy
 from shared.networks.trunk_files import TrunkError
 from shared.registry.artifacts import ArtifactError, ArtifactStore
-from shared.registry.evaluations import finish_evaluation, report_evaluation, take_evaluation
+from shared.registry.evaluations import take_evaluation
 from shared.registry.manifest import Manifest
 from shared.registry.training_runs import LeaseLostError
 from shared.registry.versions import read_version
@@ -45,44 +45,6 @@ log: Final = structlog.get_logger(__name__)
 READ: Final = 0.6
 # Decisions that are looked up at once: databases bound the parameters of a query.
 LOOKED_UP: Final = 500
-
-
-@dataclass(slots=True)
-class EvaluationLease:
-    """A worker's hold on an evaluation, kept by telling how far it is; `duration` in microseconds."""
-
-    engine: Engine
-    ref: EvaluationRef
-    owner: str
-    duration: int
-    clock: Clock
-    progress: float = 0.0
-    _reported_at: int = 0
-
-    def keep(self) -> None:
-        """Writes at most twice a second.
-
-        Raises:
-            LeaseLostError: another worker has it.
-        """
-        now = self.clock()
-        if now - self._reported_at < REPORT_MICROSECONDS:
-            return
-        self._reported_at = now
-        with write_session(self.engine) as session:
-            report_evaluation(session, self.ref, self.owner, now, self.duration, self.progress)
-
-    def advance(self, progress: float) -> None:
-        self.progress = progress
-        self.keep()
-
-    def finish(self, result: EvaluationResult | None, detail: str | None = None) -> None:
-        body = None if result is None else result.model_dump(mode="json")
-        try:
-            with write_session(self.engine) as session:
-                finish_evaluation(session, self.ref, self.owner, self.clock(), body, detail)
-        except LeaseLostError:
-            log.warning("evaluation_lost", evaluation_id=self.ref.evaluation_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,11 @@ def as_covers(ends: Mapping[str, Mapping[int, int]]) -> dict[str, int]:
     return {f"{topic}/{partition}": end for topic, of in ends.items() for partition, end in of.items()}
 
 
+def stored_covers(stored: Mapping[str, object]) -> dict[str, int]:
+    """What `as_covers` gave, as it comes out of a row."""
+    return {name: offset for name, offset in stored.items() if isinstance(offset, int)}
+
+
 def covers(offsets: Mapping[str, Mapping[int, int]], wanted: Mapping[str, int]) -> bool:
     """Whether a consumer's offsets have passed what `as_covers` gave; without a partition, the first is meant."""
     places = ((name.partition("/"), end) for name, end in wanted.items())

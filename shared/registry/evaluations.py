@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
 from shared.db.loops import keep_loop
+from shared.db.offsets import stored_covers
 from shared.db.tables import EvaluationRow
 from shared.domain import Evaluation, EvaluationRef
 from shared.registry.training_runs import LONGEST_QUEUED, LeaseLostError
@@ -122,7 +123,7 @@ def _evaluation(row: EvaluationRow) -> Evaluation:
         status=row.status,  # type: ignore[arg-type] # only this module writes it
         settings=row.settings,
         requested_at=row.requested_at,
-        covers={topic: offset for topic, offset in row.covers.items() if isinstance(offset, int)},
+        covers=stored_covers(row.covers),
         started_at=row.started_at,
         finished_at=row.finished_at,
         progress=row.progress,

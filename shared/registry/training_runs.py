@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
 from shared.db.loops import lock_loop
+from shared.db.offsets import stored_covers
 from shared.db.tables import TrainingRunRow
 from shared.domain import RunKind, RunReason, RunRef, RunStatus, TrainingRun
 
@@ -33,8 +34,8 @@ def request_run(
     lock_loop(session, tenant, loop_id)
     for row in _open_rows(session, tenant, loop_id):
         if row.status == "queued" and row.kind == kind:
-            raised = _offsets(row) | {topic: max(end, _offsets(row).get(topic, 0)) for topic, end in covers.items()}
-            row.covers = dict(raised)
+            known = stored_covers(row.covers)
+            row.covers = {**known, **{topic: max(end, known.get(topic, 0)) for topic, end in covers.items()}}
             return _run(row)
     row = TrainingRunRow(
         tenant=tenant,
@@ -168,10 +169,6 @@ def _leased_row(session: Session, ref: RunRef, owner: str) -> TrainingRunRow:
     return row
 
 
-def _offsets(row: TrainingRunRow) -> dict[str, int]:
-    return {topic: offset for topic, offset in row.covers.items() if isinstance(offset, int)}
-
-
 def _run(row: TrainingRunRow) -> TrainingRun:
     return TrainingRun(
         tenant=row.tenant,
@@ -180,7 +177,7 @@ def _run(row: TrainingRunRow) -> TrainingRun:
         kind="initialise" if row.kind == "initialise" else "fine_tune",
         status=row.status,  # type: ignore[arg-type] # only this module writes it
         requested_at=row.requested_at,
-        covers=_offsets(row),
+        covers=stored_covers(row.covers),
         started_at=row.started_at,
         finished_at=row.finished_at,
         progress=row.progress,

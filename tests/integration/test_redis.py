@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from deploy.local.redis import RedisServer
 from services.gateway.training import tell_trainer
 from shared.db.engine import read_session
-from shared.domain import RunRef, TrainingRun
+from shared.domain import RunRef
 from shared.registry.versions import read_versions
 from shared.settings import PlatformSettings
 from shared.tasks import QUEUE, celery_app, enqueue_run
@@ -76,10 +76,9 @@ def test_a_hint_is_given_up_on_while_redis_is_away(app: Celery, redis: RedisServ
 
 
 def test_a_request_does_not_fail_while_redis_is_away(app: Celery, away: Callable[[], None]) -> None:
-    run = TrainingRun(*_words(RUN), kind="fine_tune", status="queued", requested_at=1, covers={})
     away()
     with ThreadPoolExecutor(4) as threads:
-        told = [threads.submit(tell_trainer, partial(enqueue_run, app), run) for _ in range(8)]
+        told = [threads.submit(tell_trainer, partial(enqueue_run, app), RUN) for _ in range(8)]
         assert [one.result(2 * PATIENCE_SECONDS) for one in told] == [None] * 8
 
 
@@ -142,7 +141,3 @@ def test_a_run_that_is_delivered_twice_makes_one_version_whatever_becomes_of_red
 def _versions(engine: Engine) -> list[str]:
     with read_session(engine) as session:
         return [one.training_run_id for one in read_versions(session, bandit.TENANT, bandit.LOOP_ID)]
-
-
-def _words(run: RunRef) -> tuple[str, str, str]:
-    return run.tenant, run.loop_id, run.training_run_id
