@@ -3,35 +3,24 @@
 import asyncio
 import weakref
 from collections.abc import Mapping
-from datetime import datetime
 from types import TracebackType
 from typing import Self, Unpack
 
 import httpx
 
 from rewardloop.answers import Decision, JsonObject
-from rewardloop.calls import (
-    LOOP_SECONDS,
-    Call,
-    End,
-    activation_of,
-    address,
-    decide_body,
-    decide_call,
-    end_call,
-    event_of,
-    id_of,
-)
+from rewardloop.calls import LOOP_SECONDS, Call, address, decide_body, decide_call
 from rewardloop.courier import LONGEST_PAUSE, Courier
 from rewardloop.errors import UnreachableError
 from rewardloop.fallback import Fallback
 from rewardloop.options import DecideOptions, Options
-from rewardloop.outbox import Entry, Event, Outbox
+from rewardloop.outbox import Outbox
 from rewardloop.problems_log import log
 from rewardloop.sending import Attempts, Sender, content_of, headers_of, url_of
+from rewardloop.telling import Telling
 
 
-class AsyncRewardloop:
+class AsyncRewardloop(Telling):
     """`Rewardloop` for asyncio: the same methods, awaited where they wait. One event loop uses it.
 
     Close it, or use `async with`. What an unclosed one has not delivered is delivered at the interpreter's end.
@@ -88,29 +77,6 @@ class AsyncRewardloop:
         self._wake()
         return decision
 
-    def feedback(
-        self,
-        loop_id: str,
-        decision: Decision | str,
-        value: float | str | bool,
-        metric: str = "reward",
-        *,
-        occurred_at: datetime | None = None,
-        feedback_id: str | None = None,
-    ) -> str:
-        """As `Rewardloop.feedback`: it waits for nothing."""
-        event = event_of(decision, value, metric, occurred_at, feedback_id)
-        self._put(loop_id, Event(event))
-        return str(event["feedback_id"])
-
-    def activate(self, loop_id: str, decision: Decision | str, served_action_id: str | None = None) -> None:
-        """As `Rewardloop.activate`: it waits for nothing."""
-        self._put(loop_id, activation_of(loop_id, decision, served_action_id))
-
-    def end_episode(self, loop_id: str, episode_id: str, last: Decision | str, end: End = "terminated") -> None:
-        """As `Rewardloop.end_episode`: it waits for nothing."""
-        self._put(loop_id, end_call(loop_id, episode_id, id_of(last), end))
-
     async def flush(self) -> None:
         """As `Rewardloop.flush`."""
         async with self._delivering:
@@ -152,12 +118,6 @@ class AsyncRewardloop:
                 assert answer is not None
                 return answer
             await asyncio.sleep(pause)
-
-    def _put(self, loop_id: str, entry: Entry) -> None:
-        if not self._finish.alive:
-            raise RuntimeError("the client is closed")
-        self._outbox.add(loop_id, entry)
-        self._wake()
 
     def _wake(self) -> None:
         if self._task is None or self._task.done():

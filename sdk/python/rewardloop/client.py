@@ -2,34 +2,23 @@
 
 import weakref
 from collections.abc import Mapping
-from datetime import datetime
 from types import TracebackType
 from typing import Self, Unpack
 
 import httpx
 
 from rewardloop.answers import Decision, JsonObject
-from rewardloop.calls import (
-    LOOP_SECONDS,
-    Call,
-    End,
-    activation_of,
-    address,
-    decide_body,
-    decide_call,
-    end_call,
-    event_of,
-    id_of,
-)
+from rewardloop.calls import LOOP_SECONDS, Call, address, decide_body, decide_call
 from rewardloop.courier import Courier
 from rewardloop.errors import UnreachableError
 from rewardloop.fallback import Fallback
 from rewardloop.options import DecideOptions, Options
-from rewardloop.outbox import Entry, Event, Outbox
+from rewardloop.outbox import Outbox
 from rewardloop.sending import Sender, content_of, headers_of, url_of
+from rewardloop.telling import Telling
 
 
-class Rewardloop:
+class Rewardloop(Telling):
     """Decides at once, and tells in the background. Threads may share one; after a fork each process needs its own.
 
     `url` and `key` come from REWARDLOOP_URL and REWARDLOOP_KEY where they are not given.
@@ -78,35 +67,8 @@ class Rewardloop:
                 return self._fallback.answered(loop_id, answer)
             except UnreachableError as error:
                 decision = self._fallback.unanswered(loop_id, body, error)
-        self._courier.wake()
+        self._wake()
         return decision
-
-    def feedback(
-        self,
-        loop_id: str,
-        decision: Decision | str,
-        value: float | str | bool,
-        metric: str = "reward",
-        *,
-        occurred_at: datetime | None = None,
-        feedback_id: str | None = None,
-    ) -> str:
-        """Tells what came of a decision, in the background; the event's id.
-
-        Raises:
-            OutboxFullError: the platform has been away for so long that no more can be kept.
-        """
-        event = event_of(decision, value, metric, occurred_at, feedback_id)
-        self._put(loop_id, Event(event))
-        return str(event["feedback_id"])
-
-    def activate(self, loop_id: str, decision: Decision | str, served_action_id: str | None = None) -> None:
-        """A deferred decision was shown; in the background. `served_action_id`: where it was not the drawn action."""
-        self._put(loop_id, activation_of(loop_id, decision, served_action_id))
-
-    def end_episode(self, loop_id: str, episode_id: str, last: Decision | str, end: End = "terminated") -> None:
-        """Nothing follows the last decision, or nobody will see it (`truncated`); in the background."""
-        self._put(loop_id, end_call(loop_id, episode_id, id_of(last), end))
 
     def flush(self) -> None:
         """Returns once everything that was told is durable.
@@ -137,10 +99,7 @@ class Rewardloop:
         """
         return content_of(self._sender.send(Call(method, path, body, timeout, again=method != "POST")))
 
-    def _put(self, loop_id: str, entry: Entry) -> None:
-        if not self._finish.alive:
-            raise RuntimeError("the client is closed")
-        self._outbox.add(loop_id, entry)
+    def _wake(self) -> None:
         self._courier.wake()
 
 

@@ -1,13 +1,19 @@
 """A platform in memory, as the SDK's tests need it: it can be away, slow to be told, or refuse."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
 import pytest
 
+import rewardloop
 from rewardloop import Options, ProblemError, Retry
 
 ACTIONS = ["a", "b", "c"]
@@ -122,3 +128,27 @@ def options(clock: ManualClock, refused: list[ProblemError]) -> Callable[..., Op
         return Options(**{"clock": clock, "on_error": refused.append, **quiet, **changes})
 
     return make
+
+
+def delivered_by(script: str) -> list[bytes]:
+    """The bodies that a program, given the platform's address, has sent by its end."""
+    bodies: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(202)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = Thread(target=server.handle_request)
+        serving.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        path = {"PYTHONPATH": str(Path(rewardloop.__file__).resolve().parents[1])}
+        subprocess.run([sys.executable, "-c", script, url], check=True, env=path, timeout=60)
+        serving.join()
+    return bodies

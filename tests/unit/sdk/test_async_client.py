@@ -1,18 +1,12 @@
 """The client for asyncio does what the other one does."""
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
-from threading import Thread
 
 import pytest
 
-import rewardloop
 from rewardloop import AsyncRewardloop, Options, ProblemError, UnreachableError
-from tests.unit.sdk.conftest import FakePlatform, problem
+from tests.unit.sdk.conftest import FakePlatform, delivered_by, problem
 
 Make = Callable[..., Options]
 
@@ -96,23 +90,5 @@ client = asyncio.run(main())
 
 
 def test_what_an_unclosed_client_has_not_delivered_is_delivered_at_the_end() -> None:
-    bodies: list[bytes] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(202)
-            self.send_header("Content-Length", "2")
-            self.end_headers()
-            self.wfile.write(b"{}")
-
-        def log_message(self, *_: object) -> None: ...
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        serving = Thread(target=server.handle_request)
-        serving.start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        path = {"PYTHONPATH": str(Path(rewardloop.__file__).resolve().parents[1])}
-        subprocess.run([sys.executable, "-c", SCRIPT, url], check=True, env=path, timeout=60)
-        serving.join()
+    bodies = delivered_by(SCRIPT)
     assert b'"decision_id":"d-1"' in bodies[0]

@@ -1,20 +1,15 @@
 """The client that waits: decisions, feedback in the background, retries, and what it does without the platform."""
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 import httpx
 import pytest
 
-import rewardloop
 from rewardloop import Options, OutboxFullError, ProblemError, Retry, Rewardloop, UnreachableError
-from tests.unit.sdk.conftest import FakePlatform, ManualClock, problem
+from tests.unit.sdk.conftest import FakePlatform, ManualClock, delivered_by, problem
 
 Make = Callable[..., Options]
 
@@ -341,24 +336,6 @@ client.feedback("shop", "d-1", 1)
 
 
 def test_what_waits_at_the_interpreters_end_is_delivered() -> None:
-    bodies: list[bytes] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(202)
-            self.send_header("Content-Length", "2")
-            self.end_headers()
-            self.wfile.write(b"{}")
-
-        def log_message(self, *_: object) -> None: ...
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        serving = threading.Thread(target=server.handle_request)
-        serving.start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        path = {"PYTHONPATH": str(Path(rewardloop.__file__).resolve().parents[1])}
-        subprocess.run([sys.executable, "-c", SCRIPT, url], check=True, env=path, timeout=60)
-        serving.join()
+    bodies = delivered_by(SCRIPT)
     assert len(bodies) == 1
     assert b'"decision_id":"d-1"' in bodies[0]
