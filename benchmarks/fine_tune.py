@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from sqlalchemy import Engine
 
+from benchmarks.joined_rows import rows_of
 from services.trainer.settings import TrainerSettings
-from shared import wire
 from shared.db.engine import open_engine, read_session, write_session
 from shared.db.loops import read_loop
-from shared.db.tables import DecisionRow, ExperienceRow, LoopRow
+from shared.db.tables import LoopRow
 from shared.db.upgrading import upgrade
 from shared.domain import Action, Decision, Media, RunKind, RunRef
 from shared.loop_settings import LoopSettings
@@ -118,33 +118,6 @@ def png(picture: Pictures) -> bytes:
     out = io.BytesIO()
     Image.fromarray(picture).save(out, "PNG")
     return out.getvalue()
-
-
-def rows_of(decision: Decision, sequence: int, reward: float) -> tuple[DecisionRow, ExperienceRow]:
-    row = DecisionRow(
-        tenant=TENANT,
-        loop_id=LOOP,
-        decision_id=decision.decision_id,
-        decided_at=decision.decided_at,
-        action_id=decision.action_id,
-        probability=decision.probability,
-        deferred=False,
-        request_sha256=b"",
-        payload=wire.decision_to_pb(decision).SerializeToString(),
-    )
-    experience = ExperienceRow(
-        tenant=TENANT,
-        loop_id=LOOP,
-        sequence=sequence,
-        decision_id=decision.decision_id,
-        decided_at=decision.decided_at,
-        closed_at=decision.decided_at,
-        closed_by="feedback",
-        action_id=decision.action_id,
-        probability=decision.probability,
-        reward=reward,
-    )
-    return row, experience
 
 
 def measure(home: Path) -> None:

@@ -6,10 +6,10 @@ import numpy as np
 from sqlalchemy import Engine, update
 from uuid_utils import uuid7
 
-from shared import wire
+from benchmarks.joined_rows import rows_of
 from shared.db.engine import read_session, write_session
 from shared.db.loops import read_loop
-from shared.db.tables import DecisionRow, ExperienceRow, LoopRow
+from shared.db.tables import LoopRow
 from shared.domain import Action, Decision, Floats, RunKind, RunRef, Scores
 from shared.loop_settings import Loop, LoopSettings
 from shared.registry.training_runs import request_run
@@ -60,8 +60,7 @@ def add_experiences(engine: Engine, count: int, seed: int = 0, error: float | No
             if error is not None:
                 expected = np.full(len(ACTIONS), reward + generator.normal(error, 0.1))
                 decision = replace(decision, scores=Scores(expected, 0 * expected, 0 * expected))
-            session.add(_decision_row(decision))
-            session.add(_experience_row(decision, sequence, reward))
+            session.add_all(rows_of(decision, sequence, reward))
         session.execute(update(LoopRow).where(LoopRow.loop_id == LOOP_ID).values(last_sequence=first + count - 1))
 
 
@@ -80,35 +79,6 @@ def _decision(place: Floats, action: str, decided_at: int) -> Decision:
         seed=0,
         settings_revision=1,
         request_sha256=b"",
-    )
-
-
-def _decision_row(decision: Decision) -> DecisionRow:
-    return DecisionRow(
-        tenant=decision.tenant,
-        loop_id=decision.loop_id,
-        decision_id=decision.decision_id,
-        decided_at=decision.decided_at,
-        action_id=decision.action_id,
-        probability=decision.probability,
-        deferred=False,
-        request_sha256=b"",
-        payload=wire.decision_to_pb(decision).SerializeToString(),
-    )
-
-
-def _experience_row(decision: Decision, sequence: int, reward: float) -> ExperienceRow:
-    return ExperienceRow(
-        tenant=decision.tenant,
-        loop_id=decision.loop_id,
-        sequence=sequence,
-        decision_id=decision.decision_id,
-        decided_at=decision.decided_at,
-        closed_at=decision.decided_at,
-        closed_by="feedback",
-        action_id=decision.action_id,
-        probability=decision.probability,
-        reward=reward,
     )
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
+from benchmarks.joined_rows import rows_of
 from services.trainer.rollout_controller import RolloutController
 from services.trainer.shadow_reading import ShadowReader
-from shared import wire
 from shared.db.engine import read_session, write_session
-from shared.db.tables import DecisionRow, ExperienceRow, LoopRow, RolloutRow
+from shared.db.tables import DecisionRow, LoopRow, RolloutRow
 from shared.domain import Action, Decision, ModelRef, ModelVersion
 from shared.eventlog.local import LocalEventLog
 from shared.events import SHADOWS, shadow_record
@@ -105,37 +105,6 @@ class Stage:
     def aliases(self) -> dict[str, int]:
         with read_session(self.engine) as session:
             return {str(pointer.alias): pointer.version for pointer in read_aliases(session)}
-
-
-def rows_of(decision: Decision, sequence: int, reward: float) -> tuple[DecisionRow, ExperienceRow]:
-    row = DecisionRow(
-        tenant=TENANT,
-        loop_id=LOOP,
-        decision_id=decision.decision_id,
-        decided_at=decision.decided_at,
-        action_id=decision.action_id,
-        probability=decision.probability,
-        model_version=decision.model_version,
-        deferred=False,
-        request_sha256=decision.request_sha256,
-        log_partition=0,
-        payload=wire.decision_to_pb(decision).SerializeToString(),
-    )
-    experience = ExperienceRow(
-        tenant=TENANT,
-        loop_id=LOOP,
-        sequence=sequence,
-        decision_id=decision.decision_id,
-        decided_at=decision.decided_at,
-        closed_at=decision.decided_at,
-        closed_by="feedback",
-        action_id=decision.action_id,
-        probability=decision.probability,
-        reward=reward,
-        revision=1,
-        superseded=False,
-    )
-    return row, experience
 
 
 def version_row(version: int) -> ModelVersion:
