@@ -29,7 +29,7 @@ demo-captions: install ## Have captions chosen for drawn pictures, judged by wha
 demo: install ## Drive a real product's traffic through the platform and watch it learn (KEEP=1 leaves it running)
 	@exec $(BIN)/python -m examples.digits_and_questions $(if $(KEEP),--keep)
 
-test: install-dev browser check ## Checks and all tests: unit, contract, integration, e2e, architecture
+test: install-dev browser tracer check ## Checks and all tests: unit, contract, integration, e2e, architecture
 	$(BIN)/pytest -n 2 tests/unit tests/contract
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e
@@ -56,6 +56,9 @@ lock: $(VENV)/bin/uv ## Resolve the lock files again (ARGS=--upgrade takes newer
 
 browser: ## Install the Chromium that the dashboard's tests drive (Debian's package; elsewhere bring your own)
 	@command -v chromium google-chrome chrome >/dev/null || { apt-get update -qq && apt-get install -yqq --no-install-recommends chromium; } >/dev/null
+
+tracer: ## Install the strace by which tests make disks fail (Debian's package; elsewhere bring your own)
+	@command -v strace >/dev/null || { apt-get update -qq && apt-get install -yqq --no-install-recommends strace; } >/dev/null
 
 up-production: $(VENV)/installed-production services ## Run the platform on the servers of `make services`
 	@set -a && . var/services/services.env && REWARDLOOP_SEPARATE_MODEL_SERVICES=true && $(BIN)/rewardloop init && exec $(BIN)/rewardloop up

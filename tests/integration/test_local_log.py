@@ -1,5 +1,7 @@
 """The local log under real faults, each in a process of its own: what was acknowledged is there afterwards."""
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,8 +57,39 @@ print("last")
 """
 
 
+# What is refused is told by the error; what was acknowledged, by its key.
+TRY = """
+import sys
+from pathlib import Path
+from shared.eventlog import EventLogError, Record
+from shared.eventlog.local import LocalEventLog
+
+log = LocalEventLog(Path(sys.argv[1]), lambda: 1)
+for number in range(int(sys.argv[2])):
+    try:
+        log.append("rewardloop.feedback", [Record(str(number), bytes(9000))])
+        print(number, flush=True)
+    except EventLogError as error:
+        print(error, file=sys.stderr, flush=True)
+"""
+TRIES = 12
+
+
 def run(program: str, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True)
+
+
+def try_with(fault: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """TRY under strace, which makes the named fault of a call that writes through to the disk."""
+    strace = shutil.which("strace")
+    if strace is None:
+        if os.environ.get("REWARDLOOP_REQUIRE_SERVICES"):
+            pytest.fail("strace is not installed: `make tracer` brings it on Debian")
+        pytest.skip("strace is not installed: `make tracer` brings it on Debian")
+    calls = "fsync,fdatasync"
+    tracer = [strace, "-f", "-qq", "-o", str(folder / "calls"), "-e", f"trace={calls}", "-e", f"inject={calls}:{fault}"]
+    command = [*tracer, sys.executable, "-c", TRY, str(folder / "log"), str(TRIES)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def recovered(folder: Path) -> list[str]:
@@ -101,3 +134,25 @@ def test_a_dead_writer_makes_room_for_the_next(tmp_path: Path, signal_number: si
     (position,) = log.append(TOPIC, [Record("next", b"")])
     assert position.offset == len(recovered(tmp_path)) - 1
     log.close()
+
+
+@pytest.mark.parametrize("nth", [1, 2, 4, 7, 11])
+def test_a_disk_that_fails_to_write_through_refuses_that_append_alone(tmp_path: Path, nth: int) -> None:
+    tried = try_with(f"error=EIO:when={nth}", tmp_path)
+    assert tried.returncode == 0, tried.stderr
+    acknowledged = tried.stdout.split()
+    assert "INJECTED" in (tmp_path / "calls").read_text()
+    assert all("rewardloop.feedback: " in line for line in tried.stderr.splitlines())
+    # One that was refused may be there: it was never promised not to be.
+    assert set(acknowledged) <= set(recovered(tmp_path / "log"))
+    assert len(acknowledged) >= TRIES - 1
+
+
+@pytest.mark.parametrize("nth", [2, 3, 5, 8, 12])
+def test_what_was_acknowledged_survives_a_kill_at_any_write_through(tmp_path: Path, nth: int) -> None:
+    tried = try_with(f"signal=SIGKILL:when={nth}", tmp_path)
+    acknowledged = tried.stdout.split()
+    assert len(acknowledged) < TRIES, "it was not killed"
+    keys = recovered(tmp_path / "log")
+    assert keys[: len(acknowledged)] == acknowledged
+    assert len(keys) <= len(acknowledged) + 1
