@@ -1,9 +1,12 @@
-"""The client's side of gRPC: limits both ends share, retries, and channels."""
+"""Both ends of gRPC between services: limits, mutual TLS, retries, and channels."""
 
 import json
+from dataclasses import dataclass
 from typing import Final
 
 import grpc
+
+from shared.settings import PlatformSettings
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
@@ -42,11 +45,47 @@ CHANNEL_OPTIONS: Final = (
 )
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
+@dataclass(frozen=True, slots=True)
+class MutualTls:
+    """A process's own certificate with its key, and whom it trusts in return; PEM."""
+
+    certificate: bytes
+    key: bytes
+    authority: bytes
+
+    def of_client(self) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(self.authority, self.key, self.certificate)
+
+    def of_server(self) -> grpc.ServerCredentials:
+        """A caller without a certificate of the authority is refused."""
+        return grpc.ssl_server_credentials([(self.key, self.certificate)], self.authority, require_client_auth=True)
+
+
+def mutual_tls(settings: PlatformSettings) -> MutualTls | None:
+    """As the settings' files have it at this moment; None: connections between the services are plain."""
+    files = (settings.grpc_certificate, settings.grpc_key, settings.grpc_authority)
+    given = [file.read_bytes() for file in files if file is not None]
+    return MutualTls(*given) if given else None
+
+
+def open_channel(address: str, tls: MutualTls | None = None) -> grpc.aio.Channel:
     """A channel to a gRPC target (`host:port` or `unix:path`); connects when first used, and again by itself."""
-    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    if tls is None:
+        return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    return grpc.aio.secure_channel(address, tls.of_client(), options=CHANNEL_OPTIONS)
 
 
-def open_blocking_channel(address: str) -> grpc.Channel:
+def open_blocking_channel(address: str, tls: MutualTls | None = None) -> grpc.Channel:
     """The same for callers that have a thread of their own."""
-    return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+    if tls is None:
+        return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+    return grpc.secure_channel(address, tls.of_client(), options=CHANNEL_OPTIONS)
+
+
+def listen(server: grpc.aio.Server, address: str, tls: MutualTls | None = None) -> int:
+    """The port, where the address has one.
+
+    Raises:
+        RuntimeError: it cannot be listened on.
+    """
+    return server.add_insecure_port(address) if tls is None else server.add_secure_port(address, tls.of_server())

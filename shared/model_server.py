@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from shared import wire
-from shared.grpc import MESSAGE_LIMITS
+from shared.grpc import MESSAGE_LIMITS, MutualTls, listen
 from shared.lifeline import lifeline_of, watch_lifeline
 from shared.pb.serving.v1 import serving_pb2, serving_pb2_grpc
 from shared.registry.loading import Loaded, LoadedVersions, ModelNotLoadedError
@@ -97,6 +97,8 @@ async def serve_models(
     loaded: LoadedVersions[T],
     stop: asyncio.Event,
     head_sequence: Callable[[Loaded[T]], int] | None = None,
+    *,
+    tls: MutualTls | None,
 ) -> None:
     """Serves until `stop`, with health, reflection and ListModels beside the service; ready after the first look.
 
@@ -111,7 +113,7 @@ async def serve_models(
     reflection.enable_server_reflection(_names(service_name), server)
     await status.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
     _make_socket_folder(address)
-    server.add_insecure_port(address)
+    listen(server, address, tls)
     await server.start()
     try:
         await asyncio.to_thread(loaded.refresh)

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, FilePath, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.eventlog.settings import KafkaSettings
@@ -49,6 +49,17 @@ class PlatformSettings(KafkaSettings):
     encoding_address: str = Field(default="unix:var/run/encoding.sock", description="gRPC target of encoding.")
     fusion_address: str = Field(default="unix:var/run/fusion.sock", description="gRPC target of fusion.")
     policy_address: str = Field(default="unix:var/run/policy.sock", description="gRPC target of policy.")
+    grpc_certificate: FilePath | None = Field(
+        default=None,
+        description="PEM file of this process's certificate, for mutual TLS between the services: it names the host "
+        "by which others call it. With grpc_key and grpc_authority, for every service, or for none.",
+    )
+    grpc_key: FilePath | None = Field(default=None, description="PEM file of its key.")
+    grpc_authority: FilePath | None = Field(
+        default=None,
+        validate_default=True,
+        description="PEM file of the authority that has signed the certificates of all services.",
+    )
     encoder_folder: Path | None = Field(
         default=None,
         description="Pretrained encoders that loops may name, a folder each; default: `encoders` below `home`.",
@@ -58,6 +69,14 @@ class PlatformSettings(KafkaSettings):
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",
         description="The least that is logged: DEBUG, INFO, WARNING or ERROR.",
     )
+
+    @field_validator("grpc_authority")
+    @classmethod
+    def _all_of_grpc_or_none(cls, authority: Path | None, info: ValidationInfo) -> Path | None:
+        files = (info.data.get("grpc_certificate"), info.data.get("grpc_key"), authority)
+        if any(files) and not all(files):
+            raise ValueError("grpc_certificate, grpc_key and grpc_authority belong together: give all three, or none")
+        return authority
 
     @property
     def database(self) -> str:

@@ -11,6 +11,7 @@ from services.encoding.encoding import Encoders, encode, load_encoder
 from services.encoding.settings import EncodingSettings
 from shared import wire
 from shared.db.engine import open_engine
+from shared.grpc import mutual_tls
 from shared.model_server import serve_models
 from shared.networks.media_decoder import Decode, MediaDecoder
 from shared.networks.preparation import Fetch
@@ -64,4 +65,4 @@ async def run(settings: EncodingSettings, stop: asyncio.Event) -> None:
         def add_service(server: grpc.aio.Server) -> None:
             encoding_pb2_grpc.add_EncodingServiceServicer_to_server(servicer, server)
 
-        await serve_models(settings.encoding_address, SERVICE, add_service, loaded, stop)
+        await serve_models(settings.encoding_address, SERVICE, add_service, loaded, stop, tls=mutual_tls(settings))

@@ -23,7 +23,7 @@ from shared.db.offsets import FencedError
 from shared.db.schema import await_schema_or_exit
 from shared.eventlog import EventLog
 from shared.eventlog.opening import open_event_log
-from shared.grpc import open_blocking_channel
+from shared.grpc import mutual_tls, open_blocking_channel
 from shared.lifeline import lifeline_of, watch_lifeline
 from shared.pb.encoding.v1.encoding_pb2_grpc import EncodingServiceStub
 from shared.pb.fusion.v1.fusion_pb2_grpc import FusionServiceStub
@@ -83,12 +83,13 @@ def _share(engine: Engine, member: str, settings: FeedbackSettings) -> Share | N
 def _feeder(
     engine: Engine, log: EventLog, settings: FeedbackSettings, joiner: Joiner, joined: SimpleQueue[LoopKey]
 ) -> Feeder:
+    tls = mutual_tls(settings)
     return Feeder(
         engine,
         log,
         ArtifactStore(settings.artifact_folder),
-        EncodingServiceStub(open_blocking_channel(settings.encoding_address)),
-        FusionServiceStub(open_blocking_channel(settings.fusion_address)),
+        EncodingServiceStub(open_blocking_channel(settings.encoding_address, tls)),
+        FusionServiceStub(open_blocking_channel(settings.fusion_address, tls)),
         wall,
         lambda: joiner.leads,
         joined,

@@ -16,6 +16,7 @@ from services.fusion.attributing import modality_shares
 from services.fusion.settings import FusionServiceSettings
 from shared import wire
 from shared.db.engine import open_engine
+from shared.grpc import mutual_tls
 from shared.model_server import serve_models
 from shared.networks.parts import build_fusion, load_module
 from shared.pb.fusion.v1 import fusion_pb2, fusion_pb2_grpc
@@ -95,4 +96,4 @@ async def run(settings: FusionServiceSettings, stop: asyncio.Event) -> None:
         def add_service(server: grpc.aio.Server) -> None:
             fusion_pb2_grpc.add_FusionServiceServicer_to_server(servicer, server)
 
-        await serve_models(settings.fusion_address, SERVICE, add_service, loaded, stop)
+        await serve_models(settings.fusion_address, SERVICE, add_service, loaded, stop, tls=mutual_tls(settings))

@@ -22,7 +22,7 @@ from shared.domain import Clock
 from shared.eventlog import EventLogError
 from shared.eventlog.opening import open_event_log
 from shared.events import DECISIONS, FEEDBACK
-from shared.grpc import open_channel
+from shared.grpc import mutual_tls, open_channel
 from shared.lifeline import lifeline_of, watch_lifeline
 from shared.registry.artifacts import ArtifactStore
 from shared.security import new_secret, secret_file
@@ -53,13 +53,13 @@ async def serve(settings: GatewaySettings, clock: Clock) -> None:
         "fusion": settings.fusion_address,
         "policy": settings.policy_address,
     }
-    spool, tasks = _spool(settings, clock), celery_app(settings)
+    spool, tasks, tls = _spool(settings, clock), celery_app(settings), mutual_tls(settings)
     ports = Ports(
         engine=engine,
         event_log=spool or open_event_log(settings, clock),
         spool=spool,
         artifacts=ArtifactStore(settings.artifact_folder),
-        rpcs=Rpcs.over({stage: open_channel(address) for stage, address in addresses.items()}),
+        rpcs=Rpcs.over({stage: open_channel(address, tls) for stage, address in addresses.items()}),
         enqueue=partial(enqueue_run, tasks),
         enqueue_evaluation=partial(enqueue_evaluation, tasks),
         draw_secret=_draw_secret(settings),

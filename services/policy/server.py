@@ -19,6 +19,7 @@ from shared import wire
 from shared.clocks import monotonic, wall
 from shared.db.engine import open_engine
 from shared.eventlog.opening import open_event_log
+from shared.grpc import mutual_tls
 from shared.loop_settings import ExplorationSettings
 from shared.model_server import serve_models
 from shared.networks.policy import Candidates, Policy
@@ -123,5 +124,7 @@ async def run(settings: PolicySettings, stop: asyncio.Event) -> None:
             return heads.current(version).sequence
 
         learning.start()
-        await serve_models(settings.policy_address, SERVICE, add_service, loaded, stop, head_sequence)
+        await serve_models(
+            settings.policy_address, SERVICE, add_service, loaded, stop, head_sequence, tls=mutual_tls(settings)
+        )
         ended.set()

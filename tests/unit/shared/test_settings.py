@@ -1,5 +1,7 @@
 """Settings that make no sense are told by the names of their variables, with what they mean, and never their values."""
 
+from pathlib import Path
+
 import pytest
 
 from services.feedback.settings import FeedbackSettings
@@ -29,3 +31,19 @@ def test_each_setting_has_a_line_and_no_value_is_told(monkeypatch: pytest.Monkey
     lines = str(ended.value).splitlines()
     assert {line.split(":")[0] for line in lines} == {"REWARDLOOP_JOINER_BATCH", "REWARDLOOP_LOG_LEVEL"}
     assert "s3cret" not in str(ended.value)
+
+
+def test_certificates_for_grpc_come_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "one.pem"
+    file.touch()
+    monkeypatch.setenv("REWARDLOOP_GRPC_CERTIFICATE", str(file))
+    with pytest.raises(SystemExit) as ended:
+        told(PlatformSettings)
+    assert (
+        "REWARDLOOP_GRPC_AUTHORITY: Value error, grpc_certificate, grpc_key and grpc_authority belong together"
+        in str(ended.value)
+    )
+    monkeypatch.setenv("REWARDLOOP_GRPC_KEY", str(tmp_path / "another.pem"))
+    with pytest.raises(SystemExit) as ended:
+        told(PlatformSettings)
+    assert "REWARDLOOP_GRPC_KEY: Path does not point to a file" in str(ended.value)
