@@ -182,10 +182,14 @@ class Joiner:
         moved: list[Claim] = []
         intakes: list[Intake] = []
         for claim in self._claims:
+            end = ends[claim.topic][claim.partition]
+            if claim.offset >= end:
+                # Asking for what is not there costs as much as reading.
+                moved.append(claim)
+                continue
             records = self._log.read(claim.topic, claim.partition, claim.offset, self._batch)
             # Nothing below the end that was seen before: retention has dropped it.
-            offset = records[-1].position.offset + 1 if records else ends[claim.topic][claim.partition]
-            moved.append(replace(claim, offset=offset))
+            moved.append(replace(claim, offset=records[-1].position.offset + 1 if records else end))
             intakes.insert(0, take_in(records))
         for intake in intakes:
             for event, _ in intake.events:

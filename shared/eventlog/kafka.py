@@ -135,7 +135,7 @@ class KafkaEventLog:
         with self._lock:
             self._refuse_if_closed()
             if self._offsets is None:
-                self._offsets = Offsets(self._client)
+                self._offsets = Offsets(self._client, self._timeout)
             return self._offsets
 
     def _reader(self, topic: str, partition: int) -> PartitionReader:

@@ -3,10 +3,10 @@
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from kafka import KafkaAdminClient, KafkaConsumer, OffsetSpec, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaTimeoutError
 
@@ -20,15 +20,25 @@ PARTITIONS_SECONDS: Final = 30.0
 
 
 class Offsets:
-    """Where partitions begin and end, asked of the cluster each time; and what retention cannot do, trimming."""
+    """Where partitions begin and end, asked of the cluster each time; and what retention cannot do, trimming.
 
-    def __init__(self, connection: Mapping[str, object]) -> None:
+    A consumer asks: it remembers who leads a partition, which an admin client looks up for every question.
+    """
+
+    def __init__(self, connection: Mapping[str, object], timeout: float) -> None:
+        """`timeout` bounds each question, in seconds."""
         self._admin = connected(KafkaAdminClient, **connection)
+        try:
+            self._consumer = connected(KafkaConsumer, **connection, enable_auto_commit=False)
+        except BaseException:
+            self._admin.close()
+            raise
+        self._milliseconds = round(timeout * 1000)
         # Topic → its partitions; they are asked for again now and then, since somebody may add some.
         self._partitions: dict[str, tuple[float, list[TopicPartition]]] = {}
 
     def ends(self, topic: str) -> dict[int, int]:
-        return {at.partition: end for at, end in self._all(topic, OffsetSpec.LATEST).items()}
+        return {at.partition: end for at, end in self._ends(self._of(topic)).items()}
 
     def end(self, at: TopicPartition) -> int:
         """0 where there is no such partition."""
@@ -36,26 +46,30 @@ class Offsets:
 
     def has(self, at: TopicPartition, offset: int) -> bool:
         """Whether a partition has a record there or later: retention may have dropped all of them."""
-        return max(offset, self._all(at.topic, OffsetSpec.EARLIEST).get(at, 0)) < self.end(at)
+        end = self.end(at)
+        return offset < end and max(offset, self._oldest([at])[at]) < end
 
     def trim(self, topic: str, before: int) -> int:
         """Drops what stands before the first record of a time (milliseconds) or later; returns how many."""
-        ends = self._all(topic, OffsetSpec.LATEST)
-        oldest = self._all(topic, OffsetSpec.EARLIEST)
-        # -1: all of it is older.
-        kept = {at: ends[at] if first < 0 else first for at, first in self._all(topic, before).items()}
+        partitions = self._of(topic)
+        ends, oldest = self._ends(partitions), self._oldest(partitions)
+        found = self._consumer.offsets_for_times(dict.fromkeys(partitions, before), timeout_ms=self._milliseconds)
+        # None: all of it is older.
+        kept = {at: ends[at] if first is None else first.offset for at, first in found.items()}
         drops = {at: first for at, first in kept.items() if first > oldest[at]}
         if drops:
             self._admin.delete_records(drops)
         return sum(first - oldest[at] for at, first in drops.items())
 
     def close(self) -> None:
+        self._consumer.close(autocommit=False)
         self._admin.close()
 
-    def _all(self, topic: str, spec: OffsetSpec | int) -> dict[TopicPartition, int]:
-        partitions = self._of(topic)
-        found = self._admin.list_partition_offsets(dict.fromkeys(partitions, spec)) if partitions else {}
-        return {at: one.offset for at, one in found.items()}
+    def _ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict(self._consumer.end_offsets(partitions, timeout_ms=self._milliseconds)) if partitions else {}
+
+    def _oldest(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict(self._consumer.beginning_offsets(partitions, timeout_ms=self._milliseconds)) if partitions else {}
 
     def _of(self, topic: str) -> list[TopicPartition]:
         asked_at, partitions = self._partitions.get(topic, (-math.inf, []))

@@ -50,6 +50,7 @@ class FeedbackAttempt(Attempt, tag="feedback"):
 
 
 AnyAttempt = DecisionAttempt | FeedbackAttempt
+END_BYTES: Final = 32 * 1024
 ENCODER: Final = msgspec.json.Encoder()
 DECODER: Final = msgspec.json.Decoder(AnyAttempt)
 
@@ -64,8 +65,21 @@ class Ledger:
     @classmethod
     def read(cls, path: Path) -> "Ledger":
         """From the lines that the load generator wrote; a last one that is cut has not been told yet."""
+        return cls._of_lines(path.read_bytes().splitlines(keepends=True))
+
+    @classmethod
+    def read_end(cls, path: Path) -> "Ledger":
+        """The last hundred attempts or so: what is looked at again and again must not take the machine from the rest."""
+        with path.open("rb") as file:
+            skipped = max(0, path.stat().st_size - END_BYTES)
+            file.seek(skipped)
+            lines = file.read().splitlines(keepends=True)
+        return cls._of_lines(lines[1:] if skipped else lines)
+
+    @classmethod
+    def _of_lines(cls, lines: Iterable[bytes]) -> "Ledger":
         ledger = cls()
-        for line in path.read_bytes().splitlines(keepends=True):
+        for line in lines:
             if line.endswith(b"\n"):
                 ledger.add(DECODER.decode(line))
         return ledger

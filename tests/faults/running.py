@@ -123,7 +123,7 @@ def _under_load(bench: Bench, scenario: Scenario, plan: Plan, seconds: float, sa
 
 
 def _is_on_a_version(ledger: Path, in_a_row: int) -> bool:
-    last = Ledger.read(ledger).decisions[-in_a_row:] if ledger.exists() else []
+    last = Ledger.read_end(ledger).decisions[-in_a_row:] if ledger.exists() else []
     return len(last) == in_a_row and all(one.outcome == "ok" and one.model_version is not None for one in last)
 
 
