@@ -80,7 +80,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
     appender = Appender(ports.event_log, topics=3)
     storage = Storage(ports.artifacts, engine, clock)
     metrics = Metrics()
-    pipeline = Pipeline(serving, models, settings.most_waiting)
+    pipeline = Pipeline(serving, models, settings.most_waiting, settings.decide_timeout)
     shadow = Shadow(serving, pipeline, appender, metrics.shadowed, settings.shadow_share, clock)
     find_encoder = partial(find_files, folder=settings.encoders) if settings.check_encoders else None
     looking_up = ThreadPoolExecutor(1, thread_name_prefix="decided-before")

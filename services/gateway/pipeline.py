@@ -1,5 +1,6 @@
 """A decision's way through encoding, fusion and policy, together with those that wait for the same version."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -76,10 +77,14 @@ Decided = tuple[Encoded, Candidates, Choice]
 class Pipeline:
     """Batches go through all three services, two at a time: one is encoded while the one before it is decided."""
 
-    def __init__(self, serving: Serving, models: ModelServices, most_waiting: int) -> None:
-        """`most_waiting` for one version: one more is refused, since it would be answered too late."""
+    def __init__(self, serving: Serving, models: ModelServices, most_waiting: int, decide_timeout: float) -> None:
+        """`most_waiting` for one version: one more is refused, since it would be answered too late.
+
+        A decision that no version has made within `decide_timeout` seconds is made by fallback.
+        """
         self._serving = serving
         self._most_waiting = most_waiting
+        self._decide_timeout = decide_timeout
         self._models = models
         self._actions = ActionEmbeddings(ACTIONS_BYTES)
         self._deciding = Gatherer(self._decide, weigh=_size, at_once=2)
@@ -97,16 +102,17 @@ class Pipeline:
             return Chosen(*serve_baseline(draft.allowed, draft.baseline), fallback_reason="frozen")
         if draft.assignment.arm == HOLDOUT:
             return _hold_out(draft)
+        deadline = self._deadline()
         if (canary := draft.canary) is not None:
             with suppress(NotLoadedError, ModelsUnavailableError):
-                return await self._choose_with(canary, draft)
+                return await self._choose_with(canary, draft, deadline)
         picked = self._serving.pick(draft.loop)
         if not isinstance(picked, ModelRef):
             return _fall_back(draft, picked)
         try:
-            return await self._choose_with(picked, draft)
+            return await self._choose_with(picked, draft, deadline)
         except NotLoadedError:
-            return await self._choose_with_champion(draft)
+            return await self._choose_with_champion(draft, deadline)
         except ModelsUnavailableError:
             return _fall_back(draft, "model_unavailable")
 
@@ -117,20 +123,27 @@ class Pipeline:
             Problem: a context value cannot be read.
             NotLoadedError, ModelsUnavailableError: the version cannot tell.
         """
-        return await self._choose_with(ref, draft)
+        return await self._choose_with(ref, draft, self._deadline())
 
-    async def _choose_with_champion(self, draft: Draft) -> Chosen:
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._decide_timeout
+
+    async def _choose_with_champion(self, draft: Draft, deadline: float) -> Chosen:
         champion = self._serving.champion(draft.loop)
         if champion is not None:
             with suppress(NotLoadedError, ModelsUnavailableError):
-                return await self._choose_with(champion, draft)
+                return await self._choose_with(champion, draft, deadline)
         return _fall_back(draft, "model_unavailable")
 
-    async def _choose_with(self, ref: ModelRef, draft: Draft) -> Chosen:
+    async def _choose_with(self, ref: ModelRef, draft: Draft, deadline: float) -> Chosen:
         key = (ref, draft.loop.settings_revision, draft.settings.exploration.floor)
         if self._deciding.waiting(key) >= self._most_waiting:
             raise Problem(ProblemType.OVERLOADED, "Nothing was decided; try again.", headers=RETRY_SOON)
-        decided = await self._deciding.submit(key, draft)
+        try:
+            async with asyncio.timeout_at(deadline):
+                decided = await self._deciding.submit(key, draft)
+        except TimeoutError:
+            raise ModelsUnavailableError from None
         if isinstance(decided, Refused):
             raise Problem(ProblemType.UNREADABLE_VALUE, f"It is {decided.reason}.", f"context.{decided.modality}")
         encoded, candidates, choice = decided

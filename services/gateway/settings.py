@@ -30,6 +30,12 @@ class GatewaySettings(PlatformSettings):
         description="For a service to say what it has loaded, or it counts as away. Shorter: a frozen one holds "
         "decisions up for less, and a busy one is taken for frozen more easily.",
     )
+    decide_timeout: float = Field(
+        default=1.0,
+        gt=0,
+        description="For a model version to have decided, from when its context was read; later the fallback answers. "
+        "Lower answers sooner where a service is frozen or much is asked at once, higher waits for slow media.",
+    )
     stage_timeout: float = Field(default=2.0, gt=0, description="For one call of encoding, fusion or policy.")
     most_waiting: int = Field(
         default=4096,

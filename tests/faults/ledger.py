@@ -69,7 +69,7 @@ class Ledger:
 
     @classmethod
     def read_end(cls, path: Path) -> "Ledger":
-        """The last hundred attempts or so: what is looked at again and again must not take the machine from the rest."""
+        """The last hundred attempts or so: looking again and again must not take the machine from the rest."""
         with path.open("rb") as file:
             skipped = max(0, path.stat().st_size - END_BYTES)
             file.seek(skipped)

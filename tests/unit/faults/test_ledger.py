@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from tests.faults.ledger import END_BYTES, ENCODER, DecisionAttempt, Ledger
+from tests.faults.ledger import ENCODER, END_BYTES, DecisionAttempt, Ledger
 
 
 def test_the_end_of_a_ledger_is_its_last_attempts(tmp_path: Path) -> None:

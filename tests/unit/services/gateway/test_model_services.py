@@ -7,7 +7,7 @@ import grpc
 import httpx
 import pytest
 
-from services.gateway.model_services import Stage
+from services.gateway.model_services import STAGES, Stage
 from shared.domain import ModelRef
 from tests.unit.services.gateway.fakes import Gateway
 from tests.unit.services.gateway.test_deciding import as_base64, decisions, png
@@ -45,10 +45,27 @@ async def test_a_frozen_service_is_waited_for_only_until_it_shows(
     assert [answer["fallback_reason"] for answer in answers] == ["model_unavailable"] * 3
 
 
+@pytest.mark.parametrize("stage", STAGES)
+async def test_no_decision_waits_longer_than_its_deadline(
+    make_gateway: Callable[..., Gateway], http: httpx.AsyncClient, stage: Stage
+) -> None:
+    gateway = make_gateway(decide_timeout=0.05)
+    await gateway.publish("shoes", 1)
+    gateway.models.frozen.add(stage)
+    async with gateway.client() as client:
+        answers = await asyncio.gather(*(client.post(URL, json={"baseline_action_id": "b"}) for _ in range(5)))
+        told = [answer.raise_for_status().json() for answer in answers]
+        assert {one["fallback_reason"] for one in told} == {"model_unavailable"}
+        assert {(one["action_id"], one["probability"]) for one in told} == {("b", 1.0)}
+        # Those that waited behind the calls under way are not sent after all.
+        assert gateway.models.calls.count(stage) <= 2
+        await gateway.catch_up()
+
+
 async def test_more_than_may_wait_are_told_to_come_again(
     make_gateway: Callable[..., Gateway], http: httpx.AsyncClient
 ) -> None:
-    gateway = make_gateway(most_waiting=2)
+    gateway = make_gateway(most_waiting=2, decide_timeout=60)
     await gateway.publish("shoes", 1)
     gateway.models.frozen.add("encoding")
     async with gateway.client() as client:
