@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,8 @@ from shared.lifeline import VARIABLE
 STOP_SECONDS: Final = 6.0
 FIRST_RESTART_SECONDS: Final = 1.0
 LONGEST_RESTART_SECONDS: Final = 30.0
+# Bytes on a disk that is as good as full.
+LEAST_ROOM: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,9 @@ class Supervisor:
                 pause = FIRST_RESTART_SECONDS
             log = self._log_folder / f"{program.name}.log"
             self._say(f"{program.name} ended with status {process.returncode}; again in {pause:.0f} s (its log: {log})")
+            if (free := shutil.disk_usage(self._log_folder).free) < LEAST_ROOM:
+                # What it said of that may not have come as far as its log.
+                self._say(f"the disk of {self._log_folder} has {free:,} bytes left: make room there")
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
             pause = min(2 * pause, LONGEST_RESTART_SECONDS)

@@ -3,6 +3,7 @@
 Without Alembic, which takes long to import: the revisions are the names of the migrations.
 """
 
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from shared.db.engine import open_engine
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 RETRY_SECONDS: Final = 1.0
+# PostgreSQL's class 53, insufficient resources.
+DISK_FULL: Final = "53100"
 URL_ADVICE: Final = (
     "set REWARDLOOP_DATABASE_URL as in postgresql+psycopg://user:password@host/name, with psycopg installed"
 )
@@ -98,8 +101,16 @@ def revision_of(engine: Engine) -> str | None:
 
 
 def away(url: str, error: DBAPIError) -> str:
-    """What to say of a database that does not answer."""
+    """What to say of a database that does not answer, or has no room to."""
+    if is_full(error):
+        return f"{shown(url)} has no room on its disk ({first_line(error.orig)}): make room, and start again"
     return f"{shown(url)} does not answer ({first_line(error.orig)}): start it, or set REWARDLOOP_DATABASE_URL"
+
+
+def is_full(error: DBAPIError) -> bool:
+    """Whether the database's disk is."""
+    sqlite, postgresql = getattr(error.orig, "sqlite_errorcode", None), getattr(error.orig, "sqlstate", None)
+    return sqlite == sqlite3.SQLITE_FULL or postgresql == DISK_FULL
 
 
 def shown(url: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 
 from services.supervisor import Program, Supervisor
 
@@ -55,6 +56,22 @@ async def test_starts_again_what_ends_by_itself_and_says_so(tmp_path: Path) -> N
     stop.set()
     await asyncio.wait_for(running, 5)
     assert said[0].startswith("brief ended with status 0; again in 1 s")
+
+
+async def test_says_where_a_disk_is_full_that_may_have_kept_a_log_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.supervisor.LEAST_ROOM", 2**62)
+    said: list[str] = []
+    stop = asyncio.Event()
+    running = asyncio.create_task(Supervisor([python("brief", "")], os.environ, tmp_path, said.append).run(stop))
+    while len(said) < 2:
+        await asyncio.sleep(0.01)
+    stop.set()
+    await asyncio.wait_for(running, 15)
+    assert said[0].startswith("brief ended with status 0")
+    assert said[1].startswith(f"the disk of {tmp_path} has ")
+    assert said[1].endswith(" bytes left: make room there")
 
 
 async def test_kills_what_does_not_stop(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """What a process does that needs the schema and does not bring it: it waits, or says why that would not help."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from deploy.local.server import free_port
 from shared.db.engine import open_engine
@@ -14,6 +16,7 @@ from shared.db.schema import (
     UnusableDatabaseError,
     await_schema,
     await_schema_or_exit,
+    away,
     revisions,
 )
 from shared.db.upgrading import open_upgraded
@@ -89,3 +92,13 @@ def test_a_schema_of_a_newer_release_ends_the_process_in_one_line(
 def test_a_url_that_is_none_ends_the_process() -> None:
     with pytest.raises(UnusableDatabaseError, match="REWARDLOOP_DATABASE_URL"):
         await_schema("nonsense")
+
+
+def test_a_database_without_room_asks_for_room() -> None:
+    with sqlite3.connect(":memory:") as connection:
+        connection.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(sqlite3.OperationalError) as full:
+            connection.execute("CREATE TABLE loops (loop_id TEXT)")
+    connection.close()
+    told = away("sqlite:///var/rewardloop.db", OperationalError("CREATE", None, full.value))
+    assert told.endswith("has no room on its disk (database or disk is full): make room, and start again")
