@@ -104,6 +104,10 @@ def _folder(folder: Path) -> dict[str, object]:
 
 def _redis(url: str) -> dict[str, object]:
     """A Redis that may be away, or frozen, at any time: whoever sends a hint waits for it a moment only."""
+    # The embedded profile has no client of Redis.
+    from shared.redis_transport import register
+
+    register()
     sockets = {
         "socket_timeout": REDIS_SECONDS,
         "socket_connect_timeout": REDIS_SECONDS,

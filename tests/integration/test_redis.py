@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from celery import Celery
+from kombu import Message
 from kombu.exceptions import OperationalError
 from redis import Redis
 from sqlalchemy import Engine
@@ -136,6 +137,26 @@ def test_a_run_that_is_delivered_twice_makes_one_version_whatever_becomes_of_red
         # A hint that the worker takes while it finds its connection gone is lost: beat gives another.
         until(lambda: read(engine, second).status == "skipped", worker, beat)
         assert _versions(engine) == [run.training_run_id]
+
+
+def test_a_worker_takes_the_next_message_where_redis_did_not_take_its_acknowledgement(
+    app: Celery, redis: RedisServer
+) -> None:
+    taken: list[Message] = []
+    with app.connection_for_read() as connection, connection.channel() as channel:
+        consumer = app.amqp.TaskConsumer(channel, callbacks=[lambda _, message: taken.append(message)])
+        consumer.qos(prefetch_count=1)
+        consumer.consume()
+        enqueue_run(app, RUN)
+        connection.drain_events(timeout=PATIENCE_SECONDS)
+        redis.suspend()
+        with pytest.raises(connection.connection_errors):
+            taken[0].ack()
+        redis.resume()
+        enqueue_run(app, RUN)
+        connection.drain_events(timeout=PATIENCE_SECONDS)
+        assert len(taken) == 2
+        taken[1].ack()
 
 
 def _versions(engine: Engine) -> list[str]:
