@@ -77,10 +77,11 @@ def reads_decision(reward: RewardSettings) -> bool:
 
 def same_rewards(before: LoopSettings, after: LoopSettings) -> bool:
     """Whether the same feedback comes to the same reward under both; the reward's range does not matter."""
-    return (before.reward.metrics, before.default_reward, before.reward_aggregation) == (
+    return (before.reward.metrics, before.default_reward, before.reward_aggregation, before.late_feedback) == (
         after.reward.metrics,
         after.default_reward,
         after.reward_aggregation,
+        after.late_feedback,
     )
 
 

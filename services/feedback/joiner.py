@@ -13,12 +13,13 @@ from services.feedback.intake import Intake, dead_letter_record, happened_at, ta
 from services.feedback.joining import Join
 from services.feedback.relay import Relay
 from services.feedback.repository import SettingsCache, next_end, read_judged, read_known, write
-from services.feedback.restating import Restater
+from services.feedback.restating import Restater, restate_touched
 from services.feedback.settings import FeedbackSettings
 from services.feedback.sharing import Alone, Share
 from services.feedback.timing import WindowTime
 from services.feedback.windows import LoopKey
 from shared.db.engine import write_session
+from shared.db.loops import lock_loop
 from shared.db.offsets import JOINER, Claim, FencedError, move_offsets, read_claims, take_over
 from shared.domain import Clock
 from shared.eventlog import EventLog, EventLogError
@@ -147,7 +148,7 @@ class Joiner:
             join = self._join(session, intakes, due_until if has_caught_up else None)
             self._next_end = next_end(session, self._partitions)
         self._claims = moved
-        self._publish({(closing.window.tenant, closing.window.loop_id) for closing in join.changes.closings})
+        self._publish(join.changes.loops_with_experiences)
         return True
 
     def _publish(self, loops: Set[LoopKey]) -> None:
@@ -210,5 +211,10 @@ class Joiner:
         if join.changes.dead:
             # Before the commit: a dead letter may be told twice, but not lost.
             self._log.append(DEAD_LETTERS, [dead_letter_record(letter) for letter in join.changes.dead])
+        if join.changes.touched:
+            # In order, before any of them gives out sequences, so that no two joiners wait for each other.
+            for loop in sorted(join.changes.loops_with_experiences):
+                lock_loop(session, *loop)
         write(session, join.changes, join.windows, self._wall())
+        restate_touched(session, join.changes.touched, settings)
         return join

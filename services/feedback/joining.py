@@ -143,6 +143,8 @@ class Join:
 
     def _join(self, window: Window, feedback: Feedback) -> None:
         late = window.is_closed or (window.closes_at is not None and feedback.received_at > window.closes_at)
+        if window.is_closed and self._may_count(window, feedback):
+            self.changes.touched.add(window.key)
         self.changes.feedback[_identity(feedback)] = StoredFeedback(feedback, late)
         self._count(feedback, "feedback")
         if late:
@@ -150,6 +152,12 @@ class Join:
         else:
             window.in_time.append(feedback)
             self._close_if_complete(window)
+
+    def _may_count(self, window: Window, feedback: Feedback) -> bool:
+        """Of a closed window: where the loop has late feedback restate, or where it was late to be read, not taken."""
+        started = window.decided_at if window.activated_at is None else window.activated_at
+        settings = self._loops[window.tenant, window.loop_id]
+        return settings.late_feedback == "restate" or feedback.received_at <= started + self._wait(window)
 
     def _start(self, window: Window, activation: Activation) -> None:
         """The window of a deferred decision starts; feedback that came before it counts too."""

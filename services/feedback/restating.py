@@ -1,6 +1,7 @@
-"""Rewards computed again from the kept feedback, where a loop's reward was defined anew."""
+"""Rewards computed again from the kept feedback: the reward was defined anew, or feedback came after the close."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
 import structlog
@@ -13,12 +14,18 @@ from services.feedback.repository import (
     next_restatement,
     read_restatable,
     read_restatement,
+    read_touched,
     set_restated,
 )
-from services.feedback.windows import LoopKey
+from services.feedback.repository.restating import Restatable
+from services.feedback.repository.writing import add_numbers
+from services.feedback.windows import DecisionKey, LoopKey
 from shared.db.engine import read_session, write_session
 from shared.db.offsets import Claim, move_offsets
+from shared.db.statistics import CountName
+from shared.db.tables import JoinerCountRow
 from shared.domain import Clock
+from shared.loop_settings import LoopSettings
 from shared.rewards import joined_reward, reads_decision
 
 # Experiences that one transaction looks at.
@@ -61,18 +68,39 @@ class Restater:
         return loop
 
 
+def restate_touched(session: Session, touched: Set[DecisionKey], loops: Mapping[LoopKey, LoopSettings]) -> None:
+    """New revisions of closed experiences whose reward is another one by the feedback that has come since."""
+    by_loop: dict[LoopKey, list[str]] = defaultdict(list)
+    for tenant, loop_id, decision_id in sorted(touched):
+        by_loop[tenant, loop_id].append(decision_id)
+    for loop, decision_ids in by_loop.items():
+        settings = loops[loop]
+        batch = read_touched(session, loop, decision_ids, reads_decision(settings.reward))
+        if delayed := sum(one.turn_in_time() for one in batch):
+            late: CountName = "late_feedback"
+            add_numbers(
+                session, JoinerCountRow, [{"tenant": loop[0], "loop_id": loop[1], "name": late, "count": -delayed}]
+            )
+        _revise(session, loop, settings, batch)
+
+
+def _revise(session: Session, loop: LoopKey, settings: LoopSettings, batch: Sequence[Restatable]) -> None:
+    late = settings.late_feedback == "restate"
+    rewards = [joined_reward(settings, one.feedback(late=late), one.decision, one.served_action_id) for one in batch]
+    changed = [
+        (one.experience, reward) for one, reward in zip(batch, rewards, strict=True) if reward != one.experience.reward
+    ]
+    if changed:
+        add_revisions(session, loop, changed)
+
+
 def _restate(session: Session, loop: LoopKey, cache: SettingsCache) -> None:
     row = read_restatement(session, loop)
     settings = cache.read(session, [loop]).get(loop)
     if settings is None or row is None:
         return
     batch = read_restatable(session, row, BATCH, reads_decision(settings.reward))
-    rewards = [joined_reward(settings, one.feedback, one.decision, one.served_action_id) for one in batch]
-    changed = [
-        (one.experience, reward) for one, reward in zip(batch, rewards, strict=True) if reward != one.experience.reward
-    ]
-    if changed:
-        add_revisions(session, loop, changed)
+    _revise(session, loop, settings, batch)
     last = batch[-1].experience.sequence if len(batch) == BATCH else None
     set_restated(session, row, last)
     if last is None:

@@ -82,6 +82,7 @@ class Known:
 class Changes:
     """What a batch adds to the tables and changes in them.
 
+    `touched` are closed windows whose reward may be another one by feedback that has come since.
     `late_after_all` is stored feedback that an activation has shown to be late; `found` is dangling feedback, and
     `activated` dangling activations, whose decision has come.
     """
@@ -89,6 +90,7 @@ class Changes:
     decisions: dict[DecisionKey, tuple[Decision, bytes]] = field(default_factory=dict)
     windows: set[DecisionKey] = field(default_factory=set)
     feedback: dict[FeedbackKey, StoredFeedback] = field(default_factory=dict)
+    touched: set[DecisionKey] = field(default_factory=set)
     late_after_all: set[FeedbackKey] = field(default_factory=set)
     dangling: dict[FeedbackKey, Feedback] = field(default_factory=dict)
     found: set[FeedbackKey] = field(default_factory=set)
@@ -98,3 +100,9 @@ class Changes:
     episode_ends: list[EpisodeEnd] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     counts: Counter[tuple[str, str, CountName]] = field(default_factory=Counter)
+
+    @property
+    def loops_with_experiences(self) -> set[LoopKey]:
+        """Those that get new ones or, it may be, new revisions."""
+        closed = {(closing.window.tenant, closing.window.loop_id) for closing in self.closings}
+        return closed | {(tenant, loop_id) for tenant, loop_id, _ in self.touched}

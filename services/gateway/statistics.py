@@ -91,7 +91,9 @@ class StatisticsAnswer(Answer):
     conflicting_decisions: int
     duplicate_feedback: int
     duplicate_activations: int
-    restated: int = Field(description="Rewards that were computed anew because the loop's reward was defined anew.")
+    restated: int = Field(
+        description="Rewards that are other ones by a reward defined anew, or by feedback after the close."
+    )
     dead_letters: int = Field(description="Of this loop. What is not known to be of a loop counts for the tenant only.")
     tenant_dead_letters: int = Field(description="Of the tenant, in `/v1/dead-letters`, that were not replayed.")
     head_sequence: int = Field(description="The last experience that the version which decides now has learned.")

@@ -38,6 +38,11 @@ class LoopSettings(Settings):
     reward_wait_time: Duration = timedelta(minutes=10)
     default_reward: Amount = 0.0
     reward_aggregation: Literal["earliest", "sum", "average", "median", "min", "max"] = "earliest"
+    late_feedback: Literal["keep", "restate"] = Field(
+        default="keep",
+        description="Feedback after the window is kept and marked; with `restate` it counts too, and the experience "
+        "is restated as a new revision. Rollouts judge by the window either way.",
+    )
     close_on_first_feedback: bool = Field(
         default=True,
         description="An experience closes when every metric has come. "

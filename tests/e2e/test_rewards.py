@@ -163,6 +163,26 @@ def test_repeated_values_are_aggregated_as_told(http: httpx.Client) -> None:
         until(lambda of=expected: rewarded() == of, f"{aggregation} counts")  # type: ignore[misc] # bound
 
 
+def test_late_feedback_counts_where_the_loop_says_so(http: httpx.Client) -> None:
+    put(http, "late", reward_aggregation="max", close_on_first_feedback=True)
+    decision_id = decide(http, "late", {"title": "x"})
+    tell(http, "late", decision_id, reward=0.25)
+    assert joined(http, "late", decision_id) == 0.25
+    tell(http, "late", decision_id, reward=0.5)
+
+    def told() -> tuple[int, float]:
+        decision = read(http, "late", decision_id) or {}
+        return len(decision["feedback"]), float(decision["reward"])
+
+    until(lambda: told() == (2, 0.25), "it came late, and does not count")
+    put(http, "late", reward_aggregation="max", close_on_first_feedback=True, late_feedback="restate")
+    until(lambda: told() == (2, 0.5), "what came late counts now")
+    tell(http, "late", decision_id, reward=0.75)
+    until(lambda: told() == (3, 0.75), "what comes late counts at once")
+    statistics = http.get("/v1/loops/late/statistics").raise_for_status().json()
+    assert (statistics["late_feedback"], statistics["restated"]) == (2, 2)
+
+
 def test_what_a_metric_does_not_take_is_refused_with_its_field(http: httpx.Client) -> None:
     metrics = {"caption": {"scorer": {"kind": "captioning"}}, "click": {}}
     put(http, "strict", reward={"metrics": metrics})

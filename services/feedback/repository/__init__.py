@@ -9,6 +9,7 @@ from services.feedback.repository.restating import (
     next_restatement,
     read_restatable,
     read_restatement,
+    read_touched,
     set_restated,
 )
 from services.feedback.repository.writing import write
@@ -29,6 +30,7 @@ __all__ = [
     "read_published",
     "read_restatable",
     "read_restatement",
+    "read_touched",
     "set_fed",
     "set_published",
     "set_restated",

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, delete, null, select, update
+from sqlalchemy import Select, bindparam, delete, null, select, update
 from sqlalchemy.orm import Session
 
 from services.feedback.repository.writing import add_numbers, take_sequences
@@ -12,7 +12,7 @@ from services.feedback.windows import LoopKey
 from shared import wire
 from shared.db.decisions import OF_ITS_DECISION, feedback_of
 from shared.db.dialects import is_among, table_of
-from shared.db.loops import keep_loop, seize_loop
+from shared.db.loops import lock_loop, seize_loop
 from shared.db.statistics import CountName
 from shared.db.tables import (
     REWARD_CHUNK,
@@ -35,9 +35,21 @@ class Restatable:
     """An experience that counts, with what its reward is computed from; the decision where the reward reads it."""
 
     experience: ExperienceRow
-    feedback: list[Feedback]
+    rows: list[FeedbackRow]
     decision: Decision | None
     served_action_id: str | None
+
+    def feedback(self, *, late: bool) -> list[Feedback]:
+        """What came in its window, and with `late` what came after it too."""
+        return [feedback_of(row) for row in self.rows if late or not row.late]
+
+    def turn_in_time(self) -> int:
+        """Marks what was taken in its window and read after its end, as from a spool; returns how much that is."""
+        ended = self.experience.closed_at if self.experience.closed_by == "timeout" else 0
+        delayed = [row for row in self.rows if row.late and row.received_at <= ended]
+        for row in delayed:
+            row.late = False
+        return len(delayed)
 
 
 def next_restatement(session: Session) -> LoopKey | None:
@@ -53,7 +65,7 @@ def read_restatement(session: Session, loop: LoopKey) -> RestatementRow | None:
     """
     of = RestatementRow
     begun = session.scalar(select(of.until_sequence).where(of.tenant == loop[0], of.loop_id == loop[1])) is not None
-    if not (keep_loop if begun else seize_loop)(session, *loop):
+    if not (lock_loop if begun else seize_loop)(session, *loop):
         return None
     row = session.get(of, loop, with_for_update=True)
     if row is None or row.until_sequence is not None:
@@ -66,20 +78,39 @@ def read_restatement(session: Session, loop: LoopKey) -> RestatementRow | None:
 
 
 def read_restatable(session: Session, row: RestatementRow, limit: int, with_decisions: bool) -> list[Restatable]:
-    """The oldest experiences that a restatement has not come to; an imported reward has no feedback behind it."""
+    """The oldest experiences that a restatement has not come to."""
+    of, loop = ExperienceRow, (row.tenant, row.loop_id)
+    query = _counting(loop, with_decisions).where(of.sequence > row.done_sequence, of.sequence <= row.until_sequence)
+    return _restatable(session, loop, query.limit(limit))
+
+
+def read_touched(
+    session: Session, loop: LoopKey, decision_ids: Sequence[str], with_decisions: bool
+) -> list[Restatable]:
+    """The experiences of decisions, which nobody else restates until the transaction ends."""
+    lock_loop(session, *loop)
+    query = _counting(loop, with_decisions).where(is_among(session, ExperienceRow.decision_id, decision_ids))
+    return _restatable(session, loop, query)
+
+
+def _counting(loop: LoopKey, with_decisions: bool) -> Select[ExperienceRow, str | None, bytes | None]:
+    """Newest revisions, in order; an imported reward has no feedback behind it."""
     of = ExperienceRow
-    query = (
+    return (
         select(of, DecisionRow.served_action_id, DecisionRow.payload if with_decisions else null())
         .join(DecisionRow, OF_ITS_DECISION)
-        .where(of.tenant == row.tenant, of.loop_id == row.loop_id, ~of.superseded, of.closed_by != "import")
-        .where(of.sequence > row.done_sequence, of.sequence <= row.until_sequence)
+        .where(of.tenant == loop[0], of.loop_id == loop[1], ~of.superseded, of.closed_by != "import")
         .order_by(of.sequence)
-        .limit(limit)
     )
+
+
+def _restatable(
+    session: Session, loop: LoopKey, query: Select[ExperienceRow, str | None, bytes | None]
+) -> list[Restatable]:
     found = session.execute(query).all()
-    feedback = _read_in_time(session, (row.tenant, row.loop_id), [experience.decision_id for experience, _, _ in found])
+    rows = _read_feedback(session, loop, [experience.decision_id for experience, _, _ in found])
     return [
-        Restatable(experience, feedback[experience.decision_id], _decision(payload), served)
+        Restatable(experience, rows[experience.decision_id], _decision(payload), served)
         for experience, served, payload in found
     ]
 
@@ -124,11 +155,11 @@ def add_revisions(session: Session, loop: LoopKey, restated: Sequence[tuple[Expe
     )
 
 
-def _read_in_time(session: Session, loop: LoopKey, decision_ids: Sequence[str]) -> dict[str, list[Feedback]]:
-    of, found = FeedbackRow, defaultdict[str, list[Feedback]](list)
-    mine = (of.tenant == loop[0], of.loop_id == loop[1], is_among(session, of.decision_id, decision_ids), ~of.late)
+def _read_feedback(session: Session, loop: LoopKey, decision_ids: Sequence[str]) -> dict[str, list[FeedbackRow]]:
+    of, found = FeedbackRow, defaultdict[str, list[FeedbackRow]](list)
+    mine = (of.tenant == loop[0], of.loop_id == loop[1], is_among(session, of.decision_id, decision_ids))
     for row in session.scalars(select(of).where(*mine)):
-        found[row.decision_id].append(feedback_of(row))
+        found[row.decision_id].append(row)
     return found
 
 

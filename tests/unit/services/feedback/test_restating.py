@@ -198,3 +198,90 @@ def test_an_imported_reward_has_no_feedback_behind_it_and_stays(bench: Bench) ->
     bench.drain()
     assert [(one.experience.reward, one.closed_by) for one in counting(bench)] == [(0.25, "import"), (1.25, "feedback")]
     assert bench.statistics().counts["restated"] == 1
+
+
+def late(bench: Bench) -> list[tuple[object, bool]]:
+    return sorted((one.feedback.value, one.late) for one in bench.stored().feedback)
+
+
+@pytest.mark.parametrize("setting", ["keep", "restate"])
+def test_late_feedback_restates_where_the_loop_asks_for_it(bench: Bench, setting: str) -> None:
+    bench.save_loop(2, late_feedback=setting, reward_aggregation="sum")
+    bench.decide()
+    bench.feed(value=1.0)
+    bench.passes(WAIT + GRACE + 1)
+    bench.drain()
+    assert bench.reward() == 1.0
+    bench.feed(value=0.5)
+    bench.feed(value=0.25)
+    bench.drain()
+    assert late(bench) == [(0.25, True), (0.5, True), (1.0, False)]
+    assert bench.counts()["late_feedback"] == 2
+    assert bench.reward() == (1.75 if setting == "restate" else 1.0)
+    assert bench.counts().get("restated", 0) == (setting == "restate")
+    if setting == "restate":
+        newest = counting(bench)[-1].experience
+        assert (newest.sequence, newest.restates_sequence, newest.previous_reward) == (2, 1, 1.0)
+        told = [event_from_record(record) for record in bench.log.records[EXPERIENCES]]
+        assert [one.reward for one in told if isinstance(one, Experience)] == [1.0, 1.75]
+        assert bench.statistics().reward is not None
+
+
+def test_a_loop_that_asks_for_it_later_has_its_late_feedback_count_too(bench: Bench) -> None:
+    bench.save_loop(2, reward_aggregation="max")
+    bench.decide()
+    bench.passes(WAIT + GRACE + 1)
+    bench.drain()
+    bench.feed(value=0.5)
+    bench.drain()
+    assert bench.reward() == 0.0
+    define(bench, 3, reward_aggregation="max", late_feedback="restate")
+    bench.drain()
+    assert bench.reward() == 0.5
+    define(bench, 4, reward_aggregation="max")
+    bench.drain()
+    assert bench.reward() == 0.0
+
+
+def test_what_a_gateway_took_in_the_window_counts_however_late_it_comes_to_the_log(bench: Bench) -> None:
+    bench.decide()
+    bench.passes(WAIT + GRACE + 1)
+    bench.drain()
+    assert (bench.reward(), bench.stored().experience is not None) == (0.0, True)
+    # From the spool of one gateway of several, while the others went on.
+    bench.feed(value=1.0, received_at=bench.wall - WAIT)
+    bench.feed(value=0.5)
+    bench.drain()
+    assert late(bench) == [(0.5, True), (1.0, False)]
+    assert bench.reward() == 1.0
+    assert (bench.counts()["late_feedback"], bench.counts()["restated"]) == (1, 1)
+
+
+def test_more_feedback_after_all_metrics_came_is_late_within_the_window_too(bench: Bench) -> None:
+    bench.save_loop(2, reward_aggregation="sum", close_on_first_feedback=True)
+    bench.decide()
+    bench.feed(value=1.0)
+    bench.drain()
+    bench.feed(value=1.0)
+    bench.drain()
+    assert bench.reward() == 1.0
+    assert bench.counts()["late_feedback"] == 1
+    assert "restated" not in bench.counts()
+
+
+def test_a_new_experience_and_a_restated_one_share_a_transaction(bench: Bench) -> None:
+    bench.save_loop(2, late_feedback="restate", reward_aggregation="max", close_on_first_feedback=True)
+    bench.decide("first")
+    bench.feed("first", value=0.25)
+    bench.drain()
+    bench.decide("second")
+    bench.feed("first", value=0.75)
+    bench.feed("second", value=0.5)
+    # Both at once: it closes, and then it is restated.
+    bench.feed("second", value=1.0)
+    bench.drain()
+    assert (bench.reward("first"), bench.reward("second")) == (0.75, 1.0)
+    assert [one.experience.sequence for one in counting(bench)] == [3, 4]
+    statistics = bench.statistics()
+    assert statistics.reward is not None
+    assert (statistics.reward.experiences, statistics.reward.mean_reward) == (2, 0.875)
