@@ -180,6 +180,12 @@ class Bench:
         with self.client() as http:
             return bool(http.get("/readyz").json()["services"][service])
 
+    def is_ready(self) -> bool:
+        """Whether the gateway answers, and every model service does to it."""
+        with self.client() as http, suppress(httpx.HTTPError):
+            return all(http.get("/readyz").json()["services"].values())
+        return False
+
     def memory(self) -> dict[str, float]:
         """Megabytes of each service, its own alone."""
         sizes = {}

@@ -17,7 +17,7 @@ from kafka import KafkaProducer
 from deploy.local.server import LocalServer
 from shared.domain import Feedback
 from shared.events import DECISIONS, FEEDBACK, TYPE_PREFIX, feedback_record
-from tests.faults.bench import Bench
+from tests.faults.bench import PATIENCE, SERVICES, Bench
 from tests.faults.stored import read_epochs
 
 Inject = Callable[[Bench, str, float], None]
@@ -141,6 +141,16 @@ def killed_at_random(bench: Bench, loop_id: str, seconds: float) -> None:
             bench.ask_for_training(loop_id)
         victim.kill()
         time.sleep(seconds / KILLS)
+
+
+def restarted_in_turn(bench: Bench, _: str, __: float) -> None:
+    """SIGTERM to each service, the next one once the last one answers again."""
+    for service in SERVICES:
+        process = bench.victim(service)
+        process.terminate()
+        process.wait(PATIENCE)
+        bench.victim(service)
+        bench.until(bench.is_ready, f"all is well after the restart of {service}")
 
 
 def worker_killed(bench: Bench, loop_id: str, seconds: float) -> None:

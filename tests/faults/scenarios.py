@@ -111,6 +111,14 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     Scenario("alone", "everything but the gateway hangs", injecting.everything_but_the_gateway),
     gateway_dies("gateway-killed", "kill -9 gateway", injecting.killed("gateway"), short=True),
     Scenario("gateway-frozen", "SIGSTOP gateway", injecting.frozen("gateway"), answers=False, p99=None),
+    Scenario(
+        "rolling",
+        "restart of every service in turn",
+        injecting.restarted_in_turn,
+        answers=False,
+        p99=None,
+        recovers_in=20.0,
+    ),
     gateway_dies("random-kills", "kill -9 joiner, worker, gateway at random", injecting.killed_at_random),
     Scenario(
         "clock",
