@@ -95,16 +95,17 @@ def model_services() -> None:
     from services.fusion.settings import FusionServiceSettings
     from services.policy.server import run as run_policy
     from services.policy.settings import PolicySettings
+    from shared.model_metrics import ModelMetrics
     from shared.model_server import run_process
 
-    async def serve(stop: asyncio.Event) -> None:
+    async def serve(stop: asyncio.Event, metrics: ModelMetrics) -> None:
         await asyncio.gather(
-            run_encoding(told(EncodingSettings), stop),
-            run_fusion(told(FusionServiceSettings), stop),
-            run_policy(told(PolicySettings), stop),
+            run_encoding(told(EncodingSettings), stop, metrics),
+            run_fusion(told(FusionServiceSettings), stop, metrics),
+            run_policy(told(PolicySettings), stop, metrics),
         )
 
-    run_process("models", told(PlatformSettings).log_level, serve)
+    run_process("models", told(PlatformSettings), serve)
 
 
 mount(cli)

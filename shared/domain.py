@@ -15,6 +15,9 @@ Kind = Literal["text", "image", "audio", "video", "tabular", "embedding"]
 Table = Mapping[str, float | str | bool]
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+# W3C's, of version 00, of what is sampled.
+TRACEPARENT_PATTERN = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-01$"
+TRACEPARENT_LENGTH = 55
 # Context values up to this size ride in the event; the bytes of larger ones stand in the artifact store.
 INLINE_BYTES = 32 * 1024
 
@@ -114,6 +117,8 @@ class Decision:
     rollout_step: int | None = None
     # Microseconds from the request to the choice.
     decided_in: int = 0
+    # Where it stands in a trace; None where it is not sampled. The envelope has it, not the payload.
+    traceparent: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,7 @@ class Feedback:
     value: float | str
     received_at: int
     occurred_at: int | None = None
+    traceparent: str | None = field(default=None, compare=False)
 
 
 End = Literal["terminated", "truncated"]
@@ -213,6 +219,8 @@ class Experience:
     action_embedding: Floats | None = None
     restates_sequence: int | None = None
     previous_reward: float | None = None
+    # That of the decision.
+    traceparent: str | None = field(default=None, compare=False)
 
 
 Alias = Literal["champion", "challenger", "shadow", "canary"]

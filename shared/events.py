@@ -1,7 +1,8 @@
 """Topics of the event log, and events as records: a protobuf payload in a CloudEvents envelope (binary mode)."""
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
@@ -24,6 +25,8 @@ DEAD_LETTERS: Final = "rewardloop.dead-letters"
 TOPICS: Final = (DECISIONS, FEEDBACK, EXPERIENCES, MODELS, SHADOWS, DEAD_LETTERS)
 
 TYPE_PREFIX: Final = "rewardloop.events.v1."
+# Of CloudEvents' extension for distributed tracing.
+TRACEPARENT: Final = "ce_traceparent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ Event = (
 def decision_record(decision: domain.Decision) -> Record:
     key = f"{decision.tenant}/{decision.loop_id}/{decision.decision_id}"
     envelope = _envelope("gateway", events_pb2.DecisionMade.DESCRIPTOR.full_name)
-    return _enveloped(envelope, key, decision.decision_id, decision.decided_at, wire.decision_bytes(decision))
+    record = _enveloped(envelope, key, decision.decision_id, decision.decided_at, wire.decision_bytes(decision))
+    return _traced(record, decision.traceparent)
 
 
 def activation_record(activation: domain.Activation) -> Record:
@@ -62,7 +66,8 @@ def activation_record(activation: domain.Activation) -> Record:
 
 def feedback_record(feedback: domain.Feedback) -> Record:
     key = f"{feedback.tenant}/{feedback.loop_id}/{feedback.decision_id}"
-    return _record("gateway", key, feedback.feedback_id, feedback.received_at, wire.feedback_to_pb(feedback))
+    record = _record("gateway", key, feedback.feedback_id, feedback.received_at, wire.feedback_to_pb(feedback))
+    return _traced(record, feedback.traceparent)
 
 
 def episode_end_record(end: domain.EpisodeEnd) -> Record:
@@ -79,7 +84,8 @@ def imported_record(imported: domain.ImportedExperience) -> Record:
 def experience_record(experience: domain.Experience, joined_at: int) -> Record:
     key = f"{experience.tenant}/{experience.loop_id}"
     event_id = f"{key}/{experience.sequence}"
-    return _record("feedback", key, event_id, joined_at, wire.experience_to_pb(experience))
+    record = _record("feedback", key, event_id, joined_at, wire.experience_to_pb(experience))
+    return _traced(record, experience.traceparent)
 
 
 def shadow_record(scored: ShadowScored) -> Record:
@@ -105,9 +111,14 @@ def event_from_record(record: Record) -> Event:
     if decode is None:
         raise wire.WireError(f"event type is {event_type!r}, expected one of {', '.join(sorted(_DECODERS))}")
     try:
-        return decode(record)
+        event = decode(record)
     except DecodeError as error:
         raise wire.WireError(f"payload is not a {event_type}") from error
+    told = record.headers.get(TRACEPARENT)
+    if told is None or not isinstance(event, domain.Decision | domain.Feedback | domain.Experience):
+        return event
+    traceparent = told.decode("ascii", "replace")
+    return replace(event, traceparent=traceparent) if re.match(domain.TRACEPARENT_PATTERN, traceparent) else event
 
 
 def _record(source: str, key: str, event_id: str, time: int, payload: Message) -> Record:
@@ -133,6 +144,12 @@ def _enveloped(envelope: Mapping[str, bytes], key: str, event_id: str, time: int
     moment = datetime.fromtimestamp(time / 1e6, UTC).isoformat().replace("+00:00", "Z")
     own = {"ce_id": event_id.encode(), "ce_time": moment.encode()}
     return Record(key=key, headers={**envelope, **own}, value=payload)
+
+
+def _traced(record: Record, traceparent: str | None) -> Record:
+    if traceparent is None:
+        return record
+    return replace(record, headers={**record.headers, TRACEPARENT: traceparent.encode()})
 
 
 def _model_published(record: Record) -> ModelPublished:

@@ -15,12 +15,16 @@ import uvloop
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry
 
 from shared import wire
 from shared.grpc import MESSAGE_LIMITS, MutualTls, listen
 from shared.lifeline import lifeline_of, watch_lifeline
+from shared.metrics import serve_metrics
+from shared.model_metrics import ModelMetrics, Observed
 from shared.pb.serving.v1 import serving_pb2, serving_pb2_grpc
 from shared.registry.loading import Loaded, LoadedVersions, ModelNotLoadedError
+from shared.settings import PlatformSettings
 from shared.telemetry import configure_logging
 
 POLL_SECONDS: Final = 0.5
@@ -96,6 +100,7 @@ async def serve_models(
     add_service: Callable[[grpc.aio.Server], None],
     loaded: LoadedVersions[T],
     stop: asyncio.Event,
+    observed: Observed,
     head_sequence: Callable[[Loaded[T]], int] | None = None,
     *,
     tls: MutualTls | None,
@@ -105,7 +110,8 @@ async def serve_models(
     Raises:
         RuntimeError: the address cannot be listened on.
     """
-    server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=[StatusOfErrors()])
+    server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=[observed, StatusOfErrors()])
+    observed.watch_versions(lambda: len(loaded.versions))
     add_service(server)
     serving_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(loaded, head_sequence), server)
     status = health.aio.HealthServicer()
@@ -143,10 +149,14 @@ async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:
     return True
 
 
-def run_process(service: str, log_level: str, serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+def run_process(
+    service: str, settings: PlatformSettings, serve: Callable[[asyncio.Event, ModelMetrics], Awaitable[None]]
+) -> None:
     """A process that serves until SIGTERM or SIGINT, or until its supervisor is gone."""
     watch_lifeline(lifeline_of(os.environ))
-    configure_logging(log_level, service)
+    configure_logging(settings.log_level, service)
+    metrics = ModelMetrics(CollectorRegistry())
+    serve_metrics(settings, metrics.registry)
     # The processes share the machine's cores; batches, not threads, are what makes a model fast.
     torch.set_num_threads(1)
 
@@ -154,6 +164,6 @@ def run_process(service: str, log_level: str, serve: Callable[[asyncio.Event], A
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await serve(stop)
+        await serve(stop, metrics)
 
     uvloop.run(main())

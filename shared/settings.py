@@ -1,5 +1,6 @@
 """What every process of the platform is told by its environment (prefix REWARDLOOP_); a service adds its own."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TypeVar
@@ -68,6 +69,28 @@ class PlatformSettings(KafkaSettings):
         default="INFO",
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",
         description="The least that is logged: DEBUG, INFO, WARNING or ERROR.",
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="Address on which the process tells its metrics.")
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Port on which the process tells its metrics to Prometheus; 0: none. The gateway has them at "
+        "`/metrics`, beside its API. `rewardloop up` gives its processes this port and those behind it.",
+    )
+    tracing_endpoint: str | None = Field(
+        default_factory=lambda: os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None,
+        pattern="^https?://",
+        description="Base URL of the OTLP receiver over HTTP that takes traces, such as http://127.0.0.1:4318; not "
+        "given: what OTEL_EXPORTER_OTLP_ENDPOINT says, else nothing is traced. Headers, certificates and compression "
+        "are told by OpenTelemetry's own variables.",
+    )
+    tracing_ratio: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Of the requests whose caller sends no `traceparent`, the share that is traced: higher shows more "
+        "and costs more. A caller that sends one decides by its sampled flag.",
     )
 
     @field_validator("grpc_authority")

@@ -3,6 +3,7 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Final
 
 import grpc
 from google.protobuf.message import Message
@@ -12,6 +13,7 @@ from services.encoding.settings import EncodingSettings
 from shared import wire
 from shared.db.engine import open_engine
 from shared.grpc import mutual_tls
+from shared.model_metrics import ModelMetrics, Observed, Rows, WorkingThreads
 from shared.model_server import serve_models
 from shared.networks.media_decoder import Decode, MediaDecoder
 from shared.networks.preparation import Fetch
@@ -19,8 +21,10 @@ from shared.networks.trunks import Trunks
 from shared.pb.encoding.v1 import encoding_pb2, encoding_pb2_grpc
 from shared.registry.artifacts import ArtifactStore
 from shared.registry.loading import LoadedVersions
+from shared.tracing import open_tracing
 
 SERVICE = "rewardloop.encoding.v1.EncodingService"
+ROWS: Final[Rows] = {"Encode": lambda request: len(request.contexts)}
 
 
 class EncodingServicer(encoding_pb2_grpc.EncodingServiceServicer):
@@ -54,15 +58,18 @@ class EncodingServicer(encoding_pb2_grpc.EncodingServiceServicer):
         )
 
 
-async def run(settings: EncodingSettings, stop: asyncio.Event) -> None:
+async def run(settings: EncodingSettings, stop: asyncio.Event, metrics: ModelMetrics) -> None:
     """Serves until `stop`."""
     store, trunks = ArtifactStore(settings.artifact_folder), Trunks(settings.encoders)
     loaded = LoadedVersions(open_engine(settings.database), store, "encoding", partial(load_encoder, trunks=trunks))
-    with MediaDecoder() as decode, ThreadPoolExecutor(settings.encoding_threads, "encoding") as executor:
+    with MediaDecoder() as decode, WorkingThreads(settings.encoding_threads, "encoding", metrics) as executor:
         servicer = EncodingServicer(loaded, decode, store.get, executor)
         await asyncio.to_thread(decode.warm_up)
 
         def add_service(server: grpc.aio.Server) -> None:
             encoding_pb2_grpc.add_EncodingServiceServicer_to_server(servicer, server)
 
-        await serve_models(settings.encoding_address, SERVICE, add_service, loaded, stop, tls=mutual_tls(settings))
+        observed = Observed("encoding", ROWS, metrics, open_tracing(settings, "encoding"))
+        await serve_models(
+            settings.encoding_address, SERVICE, add_service, loaded, stop, observed, tls=mutual_tls(settings)
+        )

@@ -9,11 +9,13 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 import structlog
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 from uuid_utils import uuid7
 
 from services.feedback.feeding import Feeder
 from services.feedback.joiner import Joiner, LogLostError
+from services.feedback.observing import JoinerMetrics, Observer
 from services.feedback.settings import FeedbackSettings
 from services.feedback.sharing import Share, Shared
 from services.feedback.windows import LoopKey
@@ -25,11 +27,13 @@ from shared.eventlog import EventLog
 from shared.eventlog.opening import open_event_log
 from shared.grpc import mutual_tls, open_blocking_channel
 from shared.lifeline import lifeline_of, watch_lifeline
+from shared.metrics import serve_metrics
 from shared.pb.encoding.v1.encoding_pb2_grpc import EncodingServiceStub
 from shared.pb.fusion.v1.fusion_pb2_grpc import FusionServiceStub
 from shared.registry.artifacts import ArtifactStore
 from shared.settings import told
 from shared.telemetry import configure_logging
+from shared.tracing import open_tracing
 
 # A call that is under way at the end is left to itself after so long: what it fed is fed again.
 FEEDER_SECONDS: Final = 1.0
@@ -56,7 +60,8 @@ def main() -> None:
     stop = threading.Event()
     joined: SimpleQueue[LoopKey] = SimpleQueue()
     share = _share(engine, member, settings)
-    joiner = Joiner(engine, log, settings, share, wall=wall, monotonic=monotonic, tell=joined.put)
+    observer = _observer(engine, settings)
+    joiner = Joiner(engine, log, settings, share, wall=wall, monotonic=monotonic, tell=joined.put, observer=observer)
     feed = _feeder(engine, log, settings, joiner, joined).run
     feeder = threading.Thread(target=feed, args=(stop,), name="feeder", daemon=True)
     feeder.start()
@@ -71,6 +76,14 @@ def main() -> None:
         log.close()
         engine.dispose()
     logger.info("stopped")
+
+
+def _observer(engine: Engine, settings: FeedbackSettings) -> Observer:
+    registry = CollectorRegistry()
+    metrics = JoinerMetrics(registry)
+    metrics.watch_outbox(engine)
+    serve_metrics(settings, registry)
+    return Observer(metrics, open_tracing(settings, "joiner"))
 
 
 def _share(engine: Engine, member: str, settings: FeedbackSettings) -> Share | None:

@@ -5,12 +5,14 @@ from dataclasses import replace
 from typing import Final
 
 import structlog
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from services.feedback.intake import Intake, dead_letter_record, happened_at, take_in
 from services.feedback.joining import Join
+from services.feedback.observing import JoinerMetrics, Observer
 from services.feedback.relay import Relay
 from services.feedback.repository import SettingsCache, next_end, read_judged, read_known, write
 from services.feedback.restating import Restater, restate_touched
@@ -56,6 +58,7 @@ class Joiner:
         wall: Clock,
         monotonic: Clock,
         tell: Callable[[LoopKey], None] = lambda _: None,
+        observer: Observer | None = None,
     ) -> None:
         """`share` says which partitions it reads (not given: all of them); `tell` is told of loops with experiences."""
         self._engine = engine
@@ -72,6 +75,7 @@ class Joiner:
         self._relay = Relay(engine, log, wall, monotonic)
         self._restater = Restater(engine, monotonic)
         self._tell = tell
+        self._observer = observer or Observer(JoinerMetrics(CollectorRegistry()))
         self._share = share or Alone()
         self._partitions: Set[int] = frozenset()
         self._claims: list[Claim] = []
@@ -102,6 +106,7 @@ class Joiner:
                 failures += 1
                 logger.warning("join_failed", error=type(error).__name__, reason=str(error), retry_in_seconds=pause)
                 self._knows_the_tables = False
+                self._observer.failed(error)
                 if isinstance(error, EventLogError):
                     self._spooled_until = self._monotonic() + self._spool
             except FencedError as error:
@@ -134,12 +139,14 @@ class Joiner:
         return self._join_what_is_there(observed_at, ends) or restated is not None
 
     def _join_what_is_there(self, observed_at: int, ends: Ends) -> bool:
+        self._observer.looked(self._claims, ends)
         due_until = observed_at - self._grace
         may_close = self._monotonic() >= self._spooled_until
         is_due = may_close and self._next_end is not None and self._next_end < due_until
         if not self._is_behind(ends) and not is_due:
             self._relay.publish()
             return False
+        began_at, began = self._wall(), self._monotonic()
         moved, intakes = self._read(ends)
         # Feedback that came in time may still stand in the log: no window closes before all of it was read.
         has_caught_up = may_close and all(claim.offset >= ends[claim.topic][claim.partition] for claim in moved)
@@ -148,6 +155,7 @@ class Joiner:
             join = self._join(session, intakes, due_until if has_caught_up else None)
             self._next_end = next_end(session, self._partitions)
         self._claims = moved
+        self._observer.joined(intakes, join, began_at, self._wall(), self._monotonic() - began)
         self._publish(join.changes.loops_with_experiences)
         return True
 

@@ -230,6 +230,7 @@ def _window(decision: Decision, partition: int) -> Window:
         deferred=decision.deferred,
         log_partition=partition,
         decision=decision,
+        traceparent=decision.traceparent,
     )
 
 

@@ -36,6 +36,7 @@ class Window:
     log_partition: int = 0
     in_time: list[Feedback] = field(default_factory=list)
     decision: Decision | None = None
+    traceparent: str | None = None
 
     @property
     def key(self) -> DecisionKey:

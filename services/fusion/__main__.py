@@ -7,4 +7,4 @@ from shared.settings import told
 
 if __name__ == "__main__":
     settings = told(FusionServiceSettings)
-    run_process("fusion", settings.log_level, lambda stop: run(settings, stop))
+    run_process("fusion", settings, lambda stop, metrics: run(settings, stop, metrics))

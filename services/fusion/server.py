@@ -5,6 +5,7 @@ Shapes: B decisions, M modalities, D embedding, S state.
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import grpc
 import numpy as np
@@ -17,14 +18,17 @@ from services.fusion.settings import FusionServiceSettings
 from shared import wire
 from shared.db.engine import open_engine
 from shared.grpc import mutual_tls
+from shared.model_metrics import ModelMetrics, Observed, Rows, WorkingThreads
 from shared.model_server import serve_models
 from shared.networks.parts import build_fusion, load_module
 from shared.pb.fusion.v1 import fusion_pb2, fusion_pb2_grpc
 from shared.registry.artifacts import ArtifactStore
 from shared.registry.loading import LoadedVersions
 from shared.registry.manifest import Architecture
+from shared.tracing import open_tracing
 
 SERVICE = "rewardloop.fusion.v1.FusionService"
+ROWS: Final[Rows] = dict.fromkeys(("Fuse", "Attribute"), lambda request: request.embeddings.shape[0])
 
 
 def load_fusion(architecture: Architecture, data: bytes) -> nn.Module:
@@ -86,14 +90,17 @@ def _inputs(
     return torch.from_numpy(embeddings.copy()), torch.from_numpy(present)
 
 
-async def run(settings: FusionServiceSettings, stop: asyncio.Event) -> None:
+async def run(settings: FusionServiceSettings, stop: asyncio.Event, metrics: ModelMetrics) -> None:
     """Serves until `stop`."""
     store = ArtifactStore(settings.artifact_folder)
     loaded = LoadedVersions(open_engine(settings.database), store, "fusion", load_fusion)
-    with ThreadPoolExecutor(1, "fusion") as executor:
+    with WorkingThreads(1, "fusion", metrics) as executor:
         servicer = FusionServicer(loaded, executor)
 
         def add_service(server: grpc.aio.Server) -> None:
             fusion_pb2_grpc.add_FusionServiceServicer_to_server(servicer, server)
 
-        await serve_models(settings.fusion_address, SERVICE, add_service, loaded, stop, tls=mutual_tls(settings))
+        observed = Observed("fusion", ROWS, metrics, open_tracing(settings, "fusion"))
+        await serve_models(
+            settings.fusion_address, SERVICE, add_service, loaded, stop, observed, tls=mutual_tls(settings)
+        )

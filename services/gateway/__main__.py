@@ -29,6 +29,7 @@ from shared.security import new_secret, secret_file
 from shared.settings import told
 from shared.tasks import celery_app, enqueue_evaluation, enqueue_run
 from shared.telemetry import configure_logging
+from shared.tracing import open_tracing
 
 # A full collection takes tens of milliseconds; what a request leaves behind needs none.
 GC_THRESHOLDS: Final = (50_000, 50, 1000)
@@ -64,6 +65,7 @@ async def serve(settings: GatewaySettings, clock: Clock) -> None:
         enqueue_evaluation=partial(enqueue_evaluation, tasks),
         draw_secret=_draw_secret(settings),
         clock=clock,
+        tracing=open_tracing(settings, "gateway"),
     )
     parts = assemble(ports, settings)
     parts.directory.refresh()

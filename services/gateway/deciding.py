@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import orjson
+import structlog
 from uuid_utils import uuid7
 
 from services.gateway.appending import Appender
@@ -24,6 +25,7 @@ from shared.domain import Clock, Decision
 from shared.events import DECISIONS, decision_record
 from shared.loop_settings import Loop
 from shared.security import draw_seed
+from shared.tracing import DECISION_ID, LOOP_ID, OFF, Tracing
 
 
 class UnloggedError(Exception):
@@ -50,6 +52,7 @@ class Decider:
     clock: Clock
     on_decided: Callable[[Decision, bool], None]
     on_drafted: Callable[[str, Draft], None]
+    tracing: Tracing = OFF
 
     async def decide(self, served: ServedLoop, raw: bytes) -> bytes:
         """The answer to one request, as JSON, once the decision is durable, or nothing is left to make it so.
@@ -57,18 +60,24 @@ class Decider:
         Raises:
             Problem: the request is not valid, or its id was used for another one.
         """
-        request = self.requests.read(raw)
-        loop = served.loop
-        key = (loop.tenant, loop.loop_id, request.decision_id or str(uuid7()))
-        draft = await self._draft(served, request, key)
-        sha256 = draft_sha256(request, draft.context)
-        # A loop that was deleted and made again remembers nothing of the old one.
-        try:
-            return await self.recent.once(
-                (*key, loop.created_at), sha256, partial(self._decide_once, draft, request, key, sha256)
-            )
-        except UnloggedError as unlogged:
-            return unlogged.answer
+        with self.tracing.span("decide") as span:
+            request = self.requests.read(raw)
+            loop = served.loop
+            key = (loop.tenant, loop.loop_id, request.decision_id or str(uuid7()))
+            span.tell({LOOP_ID: loop.loop_id, DECISION_ID: key[2]})
+            draft = await self._draft(served, request, key, span.traceparent)
+            sha256 = draft_sha256(request, draft.context)
+            # A loop that was deleted and made again remembers nothing of the old one.
+            try:
+                return await self.recent.once(
+                    (*key, loop.created_at), sha256, partial(self._decide_once, draft, request, key, sha256)
+                )
+            except UnloggedError as unlogged:
+                return unlogged.answer
+            except Exception:
+                # For the one who logs it: the route, or the row of a batch.
+                structlog.contextvars.bind_contextvars(decision_id=key[2])
+                raise
 
     async def decide_row(self, served: ServedLoop, raw: bytes) -> bytes:
         """The answer to one request of a batch, or its problem, as JSON."""
@@ -84,7 +93,8 @@ class Decider:
             return answer_of(known)
         decision = await self._make(draft, request, key, sha256)
         try:
-            await self.appender.append(DECISIONS, [decision_record(decision)])
+            with self.tracing.span(f"append {DECISIONS}", kind="producer"):
+                await self.appender.append(DECISIONS, [decision_record(decision)])
         except SpoolError:
             self.on_decided(decision, False)
             raise UnloggedError(answer_of(decision, logged=False)) from None
@@ -129,9 +139,12 @@ class Decider:
             rollout_id=draft.assignment.rollout_id,
             rollout_step=draft.assignment.step,
             decided_in=max(0, decided_at - began_at),
+            traceparent=draft.traceparent,
         )
 
-    async def _draft(self, served: ServedLoop, request: SentDecision, key: DecisionKey) -> Draft:
+    async def _draft(
+        self, served: ServedLoop, request: SentDecision, key: DecisionKey, traceparent: str | None
+    ) -> Draft:
         loop = served.loop
         media_types = await self.storage.media_types(loop.tenant, media_ids(request.context))
         actions, excluded, baseline = candidates_of(served, request)
@@ -145,6 +158,7 @@ class Decider:
             seed=draw_seed(_draw_key(loop, self.draw_secret), *key),
             explain=request.explain,
             assignment=self.arms.assign(loop, request.subject_id or request.episode_id or key[2]),
+            traceparent=traceparent,
         )
 
 

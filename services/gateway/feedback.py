@@ -19,17 +19,17 @@ FURTHEST_AHEAD: Final = 24 * 3600 * 1_000_000
 EVENTS: Final = TypeAdapter(list[FeedbackRequest])
 
 
-def feedback_of(loop: Loop, body: object, now: int) -> list[Feedback]:
+def feedback_of(loop: Loop, body: object, now: int, traceparent: str | None = None) -> list[Feedback]:
     """The events of a body that holds one or a list of them; all are valid, or none is taken.
 
     Raises:
         Problem: names the field at fault, after its place in the list.
     """
     if not isinstance(body, list):
-        return [_event(loop, validated(FeedbackRequest, body), now, "")]
+        return [_event(loop, validated(FeedbackRequest, body), now, "", traceparent)]
     if not 1 <= len(body) <= MAX_FEEDBACK:
         raise Problem(ProblemType.INVALID_FIELD, f"A list holds 1 to {MAX_FEEDBACK:,} events.")
-    return [_event(loop, event, now, str(index)) for index, event in enumerate(_requests(body))]
+    return [_event(loop, event, now, str(index), traceparent) for index, event in enumerate(_requests(body))]
 
 
 def _requests(body: list[object]) -> Sequence[FeedbackRequest]:
@@ -39,7 +39,7 @@ def _requests(body: list[object]) -> Sequence[FeedbackRequest]:
         raise invalid_field(error, body) from None
 
 
-def _event(loop: Loop, request: FeedbackRequest, now: int, at: str) -> Feedback:
+def _event(loop: Loop, request: FeedbackRequest, now: int, at: str, traceparent: str | None) -> Feedback:
     metrics = loop.settings.reward.metrics
     if request.metric not in metrics:
         known = ", ".join(sorted(metrics))
@@ -56,6 +56,7 @@ def _event(loop: Loop, request: FeedbackRequest, now: int, at: str) -> Feedback:
         value=request.value,
         received_at=now,
         occurred_at=request.occurred_at,
+        traceparent=traceparent,
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -59,7 +60,8 @@ class Gatherer(Generic[K, I, R]):
         lane.waiting.append(_Waiting(item, result))
         if lane.calls < self._at_once and not lane.starts:
             lane.calls, lane.starts = lane.calls + 1, True
-            task = asyncio.create_task(self._empty(key, lane))
+            # In nobody's context: the call is for many, and the task goes on with others.
+            task = asyncio.create_task(self._empty(key, lane), context=Context())
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)
         return await result

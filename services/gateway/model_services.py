@@ -32,11 +32,13 @@ from shared.pb.policy.v1 import policy_pb2
 from shared.pb.policy.v1.policy_pb2_grpc import PolicyServiceStub
 from shared.pb.serving.v1 import serving_pb2
 from shared.pb.serving.v1.serving_pb2_grpc import ModelServiceStub
+from shared.tracing import METADATA_KEY, OFF, Tracing, shared_spans
 
 log: Final = structlog.get_logger(__name__)
 
 Stage = Literal["encoding", "fusion", "policy"]
 STAGES: Final[tuple[Stage, ...]] = ("encoding", "fusion", "policy")
+Metadata = tuple[tuple[str, str], ...]
 RequestT = TypeVar("RequestT", contravariant=True)
 ResponseT = TypeVar("ResponseT", covariant=True)
 AnswerT = TypeVar("AnswerT")
@@ -45,7 +47,9 @@ AnswerT = TypeVar("AnswerT")
 class Rpc(Protocol[RequestT, ResponseT]):
     """One method of a gRPC stub."""
 
-    def __call__(self, request: RequestT, /, *, timeout: float) -> Awaitable[ResponseT]: ...
+    def __call__(
+        self, request: RequestT, /, *, timeout: float, metadata: Metadata | None = None
+    ) -> Awaitable[ResponseT]: ...
 
 
 class NotLoadedError(Exception):
@@ -86,10 +90,11 @@ class ModelServices:
     it has loaded, again and again, is what closes the breaker.
     """
 
-    def __init__(self, rpcs: Rpcs, stage_timeout: float, list_timeout: float) -> None:
+    def __init__(self, rpcs: Rpcs, stage_timeout: float, list_timeout: float, tracing: Tracing = OFF) -> None:
         self._rpcs = rpcs
         self._stage_timeout = stage_timeout
         self._list_timeout = list_timeout
+        self._tracing = tracing
         # None: the service does not answer, its breaker is open.
         self.loaded: dict[Stage, frozenset[ModelRef] | None] = dict.fromkeys(STAGES)
         # How the calls under way are cut off.
@@ -138,17 +143,32 @@ class ModelServices:
         for cancel in self._cancels[stage]:
             cancel()
 
+    async def _call_for(
+        self,
+        sampled: Sequence[str],
+        stage: Stage,
+        rpc: Rpc[RequestT, ResponseT],
+        request: RequestT,
+        decode: Callable[[ResponseT], AnswerT],
+    ) -> AnswerT:
+        """The same, with a span in the trace of each decision that is sampled; the service goes on with those."""
+        if not sampled:
+            return await self._call(stage, rpc, request, decode)
+        with shared_spans(self._tracing, f"call {stage}", sampled, "client") as spans:
+            return await self._call(stage, rpc, request, decode, ((METADATA_KEY, ",".join(spans)),))
+
     async def _call(
         self,
         stage: Stage,
         rpc: Rpc[RequestT, ResponseT],
         request: RequestT,
         decode: Callable[[ResponseT], AnswerT],
+        metadata: Metadata | None = None,
     ) -> AnswerT:
         """The decoded answer; a service that fails or breaks its contract is one that is not available."""
         if self.loaded[stage] is None:
             raise ModelsUnavailableError
-        call = asyncio.ensure_future(rpc(request, timeout=self._stage_timeout))
+        call = asyncio.ensure_future(rpc(request, timeout=self._stage_timeout, metadata=metadata))
         self._cancels[stage].add(call.cancel)
         try:
             return decode(await call)
@@ -172,36 +192,43 @@ class ModelServices:
             self._cancels[stage].discard(call.cancel)
 
     async def encode(
-        self, ref: ModelRef, contexts: Sequence[Context], actions: Sequence[Action]
+        self, ref: ModelRef, contexts: Sequence[Context], actions: Sequence[Action], sampled: Sequence[str] = ()
     ) -> tuple[list[Encoded | Refused], Sequence[Floats]]:
-        """One result a context, and the embedding [G] of each action; none where the version does not read them."""
+        """One result a context, and the embedding [G] of each action; none where the version does not read them.
+
+        Here as below, `sampled` are the places in traces of the decisions that it is for.
+        """
         request = encoding_pb2.EncodeRequest(
             model=wire.model_ref_to_pb(ref),
             contexts=map(wire.context_to_pb, contexts),
             actions=map(wire.action_to_pb, actions),
         )
-        return await self._call(
+        return await self._call_for(
+            sampled,
             "encoding",
             self._rpcs.encode,
             request,
             lambda answer: encoded_from_pb(answer, len(contexts), len(actions)),
         )
 
-    async def fuse(self, ref: ModelRef, rows: Sequence[Encoded]) -> list[Floats]:
+    async def fuse(self, ref: ModelRef, rows: Sequence[Encoded], sampled: Sequence[str] = ()) -> list[Floats]:
         """The states [S]."""
         request = fusion_pb2.FuseRequest(
             model=wire.model_ref_to_pb(ref),
             embeddings=wire.tensor_to_pb(np.stack([row.embeddings for row in rows])),
             present=wire.tensor_to_pb(np.stack([row.present for row in rows])),
         )
-        return await self._call(
+        return await self._call_for(
+            sampled,
             "fusion",
             self._rpcs.fuse,
             request,
             lambda answer: list(rows_of(wire.floats_from_pb(answer.states, 2), len(rows))),
         )
 
-    async def decide(self, ref: ModelRef, settings: LoopSettings, rows: Sequence[Candidates]) -> list[Choice]:
+    async def decide(
+        self, ref: ModelRef, settings: LoopSettings, rows: Sequence[Candidates], sampled: Sequence[str] = ()
+    ) -> list[Choice]:
         """One choice a row, under the loop's exploration."""
         embeddings = [embedding for row in rows for embedding in row.action_embeddings or ()]
         request = policy_pb2.DecideRequest(
@@ -215,7 +242,9 @@ class ModelServices:
             action_embeddings=wire.tensor_to_pb(np.stack(embeddings)) if embeddings else None,
             seeds=[row.seed for row in rows],
         )
-        return await self._call("policy", self._rpcs.decide, request, lambda answer: choices_from_pb(answer, rows))
+        return await self._call_for(
+            sampled, "policy", self._rpcs.decide, request, lambda answer: choices_from_pb(answer, rows)
+        )
 
     async def attribute(self, ref: ModelRef, rows: Sequence[Explained]) -> list[dict[str, float] | None]:
         """Share of each modality that was present in the estimate of the chosen action, a row."""

@@ -29,6 +29,7 @@ from shared.domain import Clock
 from shared.eventlog import EventLog
 from shared.networks.trunk_files import find_files
 from shared.registry.artifacts import ArtifactStore
+from shared.tracing import OFF, Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Parts:
     rollouts: Rollouts
     shadow: Shadow
     metrics: Metrics
+    tracing: Tracing
     clock: Clock
 
 
@@ -69,13 +71,14 @@ class Ports:
     clock: Clock
     # The event log again, where it is a cluster that can be away.
     spool: SpooledLog | None = None
+    tracing: Tracing = OFF
 
 
 def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
     """The parts over the ports; needs no event loop and starts nothing."""
     engine, clock = ports.engine, ports.clock
     directory = Directory(engine, ports.artifacts.get, clock)
-    models = ModelServices(ports.rpcs, settings.stage_timeout, settings.models_timeout)
+    models = ModelServices(ports.rpcs, settings.stage_timeout, settings.models_timeout, ports.tracing)
     serving = Serving(directory, models)
     appender = Appender(ports.event_log, topics=3)
     storage = Storage(ports.artifacts, engine, clock)
@@ -96,6 +99,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
         clock=clock,
         on_decided=metrics.decided,
         on_drafted=shadow.offer,
+        tracing=ports.tracing,
     )
     return Parts(
         engine=engine,
@@ -115,5 +119,6 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
         shadow=shadow,
         rollouts=Rollouts(engine, directory, ports.artifacts.get, clock),
         metrics=metrics,
+        tracing=ports.tracing,
         clock=clock,
     )

@@ -1,7 +1,7 @@
 """A decision's way through encoding, fusion and policy, together with those that wait for the same version."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import compress
@@ -40,6 +40,8 @@ class Draft:
     seed: int
     explain: bool = False
     assignment: Assignment = Assignment()  # noqa: RUF009 - it is frozen
+    # Of the decision's span, where it is sampled.
+    traceparent: str | None = None
 
     @property
     def canary(self) -> ModelRef | None:
@@ -183,7 +185,7 @@ class Pipeline:
         """Of each draft its context, and its actions where the version reads them: only those not known are sent."""
         contexts = [draft.context for draft in drafts]
         if not self._serving.reads_actions(ref):
-            rows, _ = await self._models.encode(ref, contexts, ())
+            rows, _ = await self._models.encode(ref, contexts, (), _sampled(drafts))
             return [(row, None) for row in rows]
         manifest = self._serving.manifest(ref)
         found = [self._actions.find(manifest, draft.actions) for draft in drafts]
@@ -193,7 +195,7 @@ class Pipeline:
             for action, embedding in zip(draft.actions, row, strict=True)
             if embedding is None
         }
-        rows, embeddings = await self._models.encode(ref, contexts, list(unknown.values()))
+        rows, embeddings = await self._models.encode(ref, contexts, list(unknown.values()), _sampled(drafts))
         new = dict(zip(unknown, embeddings, strict=True))
         self._actions.keep(manifest, new)
         return [
@@ -213,11 +215,12 @@ class Pipeline:
         if not readable:
             return [row for row, _ in rows if isinstance(row, Refused)]
         encoded = [row for _, row, _ in readable]
-        states = await self._models.fuse(ref, encoded)
+        sampled = _sampled([draft for draft, _, _ in readable])
+        states = await self._models.fuse(ref, encoded, sampled)
         candidates = [
             _candidates(draft, actions, state) for (draft, _, actions), state in zip(readable, states, strict=True)
         ]
-        choices = await self._models.decide(ref, drafts[0].settings, candidates)
+        choices = await self._models.decide(ref, drafts[0].settings, candidates, sampled)
         decided = zip(encoded, candidates, choices, strict=True)
         return [row if isinstance(row, Refused) else next(decided) for row, _ in rows]
 
@@ -235,6 +238,11 @@ class ActionEmbeddings:
     def keep(self, manifest: str, embeddings: Mapping[bytes, Floats]) -> None:
         for logged, embedding in embeddings.items():
             self._known.put((manifest, logged), embedding.copy(), ENTRY_BYTES + len(logged) + embedding.nbytes)
+
+
+def _sampled(drafts: Iterable[Draft]) -> list[str]:
+    """Where those stand in their traces that are in one."""
+    return [draft.traceparent for draft in drafts if draft.traceparent is not None]
 
 
 def _candidates(draft: Draft, embeddings: Sequence[Floats] | None, state: Floats) -> Candidates:

@@ -32,17 +32,18 @@ class ApiRoute(APIRoute):
     def get_route_handler(self) -> Handler:
         handle, access, path = self._own_handler(), self.access, self.path
 
+        async def admit(request: Request) -> Response:
+            if access == "open":
+                return await handle(request)
+            parts = parts_of(request)
+            request.state.caller = authenticate(parts.directory, request, access)
+            # Behind the key: nobody else fills the collector.
+            return await (_traced(handle, request, path) if parts.tracing.is_on else handle(request))
+
         async def answer(request: Request) -> Response:
             parts = parts_of(request)
             started = perf_counter()
-            try:
-                if access != "open":
-                    request.state.caller = authenticate(parts.directory, request, access)
-                response = await handle(request)
-            except ClientDisconnect:
-                response = Response(status_code=400)  # for nobody
-            except Exception as error:  # noqa: BLE001 - the edge: whatever it is, it is told as a fixed text
-                response = problem_response(as_problem(error))
+            response = await _told(admit, request)
             parts.metrics.answered(path, request.method, response.status_code, perf_counter() - started)
             return response
 
@@ -84,6 +85,27 @@ class DirectApi(DocumentedApi):
                     await response(scope, receive, send)
                     return
         await super().__call__(scope, receive, send)
+
+
+async def _told(handle: Handler, request: Request) -> Response:
+    """The answer, or the problem that there is."""
+    try:
+        return await handle(request)
+    except ClientDisconnect:
+        return Response(status_code=400)  # for nobody
+    except Exception as error:  # noqa: BLE001 - the edge: whatever it is, it is told as a fixed text
+        return problem_response(as_problem(error))
+
+
+async def _traced(handle: Handler, request: Request, path: str) -> Response:
+    """In the caller's trace where it names one, else perhaps in a new one."""
+    method, traceparent = request.method, request.headers.get("traceparent")
+    with parts_of(request).tracing.begin(f"{method} {path}", traceparent) as span:
+        response = await _told(handle, request)
+        span.tell(
+            {"http.request.method": method, "http.route": path, "http.response.status_code": response.status_code}
+        )
+        return response
 
 
 def parts_of(request: Request) -> Parts:

@@ -15,6 +15,7 @@ import structlog
 import torch
 from sqlalchemy.exc import SQLAlchemyError
 
+from services.policy.observing import Observer
 from shared import wire
 from shared.domain import Clock, Experience, ModelRef
 from shared.eventlog import EventLog, EventLogError, StoredRecord
@@ -47,11 +48,15 @@ class Head:
 class OnlineHeads:
     """Reads the experiences topic from its end, in a thread of its own; `current` may be asked from any."""
 
-    def __init__(self, loaded: LoadedVersions[Policy], log: EventLog, read: Read, monotonic: Clock) -> None:
+    def __init__(
+        self, loaded: LoadedVersions[Policy], log: EventLog, read: Read, monotonic: Clock, observer: Observer
+    ) -> None:
         self._loaded = loaded
         self._log = log
         self._read_stored = read
         self._monotonic = monotonic
+        self._observer = observer
+        self._unread = 0
         # By partition; not known before the log was first asked.
         self._offsets: dict[int, int] | None = None
         self._heads: dict[ModelRef, Head] = {}
@@ -60,6 +65,11 @@ class OnlineHeads:
         # Versions that have all that stood in the database, and when to ask it for the rest.
         self._caught_up: dict[ModelRef, Loaded[Policy]] = {}
         self._ask_at: dict[ModelRef, int] = {}
+
+    @property
+    def behind(self) -> int:
+        """Experiences that heads have not come to, and those that stood in the log unread when it was last asked."""
+        return self._unread + sum(map(len, list(self._waiting.values())))
 
     def current(self, version: Loaded[Policy]) -> Head:
         """What a loaded version decides with now."""
@@ -137,6 +147,7 @@ class OnlineHeads:
                 # Nothing below the end that was seen before: retention has dropped it.
                 self._offsets[partition] = found[-1].position.offset + 1 if found else end
                 records += found
+        self._unread = sum(end - self._offsets.get(partition, 0) for partition, end in ends.items())
         return records
 
     def _learn(self, ref: ModelRef, head: Head, waiting: dict[int, Experience]) -> None:
@@ -147,7 +158,8 @@ class OnlineHeads:
             following.append(experience)
         self._waiting[ref] = {number: waiting[number] for number in waiting if number > sequence}
         if following:
-            self._heads[ref] = Head(head.loaded, _after(head, following), sequence)
+            with self._observer.learning(ref, following):
+                self._heads[ref] = Head(head.loaded, _after(head, following), sequence)
 
     def _forget(self, refs: Collection[ModelRef]) -> None:
         """Drops what is kept of versions that are not loaded any more."""

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Final
 
 import grpc
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from services.policy.attributing import state_gradients
 from services.policy.deciding import decide, load_version_policy
 from services.policy.learning import OnlineHeads
+from services.policy.observing import Observer
 from services.policy.repository import read_unlearned
 from services.policy.settings import PolicySettings
 from shared import wire
@@ -21,14 +23,20 @@ from shared.db.engine import open_engine
 from shared.eventlog.opening import open_event_log
 from shared.grpc import mutual_tls
 from shared.loop_settings import ExplorationSettings
+from shared.model_metrics import ModelMetrics, Observed, Rows, WorkingThreads
 from shared.model_server import serve_models
 from shared.networks.policy import Candidates, Policy
 from shared.pb.policy.v1 import policy_pb2, policy_pb2_grpc
 from shared.pb.tensor.v1 import tensor_pb2
 from shared.registry.artifacts import ArtifactStore
 from shared.registry.loading import Loaded, LoadedVersions
+from shared.tracing import open_tracing
 
 SERVICE = "rewardloop.policy.v1.PolicyService"
+ROWS: Final[Rows] = {
+    "Decide": lambda request: len(request.candidates),
+    "Attribute": lambda request: len(request.action_ids),
+}
 
 
 class PolicyServicer(policy_pb2_grpc.PolicyServiceServicer):
@@ -106,15 +114,18 @@ def _exploration(message: policy_pb2.Exploration) -> ExplorationSettings:
     )
 
 
-async def run(settings: PolicySettings, stop: asyncio.Event) -> None:
+async def run(settings: PolicySettings, stop: asyncio.Event, metrics: ModelMetrics) -> None:
     """Serves, and lets the heads learn, until `stop`."""
     store = ArtifactStore(settings.artifact_folder)
     engine = open_engine(settings.database)
     loaded = LoadedVersions(engine, store, "policy", load_version_policy)
-    heads = OnlineHeads(loaded, open_event_log(settings, wall), partial(read_unlearned, engine), monotonic)
+    tracing = open_tracing(settings, "policy")
+    observer = Observer(metrics.registry, tracing)
+    heads = OnlineHeads(loaded, open_event_log(settings, wall), partial(read_unlearned, engine), monotonic, observer)
+    observer.watch(lambda: heads.behind)
     ended = threading.Event()
     learning = threading.Thread(target=heads.run, args=(ended,), name="heads", daemon=True)
-    with ThreadPoolExecutor(1, "policy") as executor:
+    with WorkingThreads(1, "policy", metrics) as executor:
         servicer = PolicyServicer(loaded, heads, executor)
 
         def add_service(server: grpc.aio.Server) -> None:
@@ -124,7 +135,15 @@ async def run(settings: PolicySettings, stop: asyncio.Event) -> None:
             return heads.current(version).sequence
 
         learning.start()
+        observed = Observed("policy", ROWS, metrics, tracing)
         await serve_models(
-            settings.policy_address, SERVICE, add_service, loaded, stop, head_sequence, tls=mutual_tls(settings)
+            settings.policy_address,
+            SERVICE,
+            add_service,
+            loaded,
+            stop,
+            observed,
+            head_sequence,
+            tls=mutual_tls(settings),
         )
         ended.set()

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from multiprocessing.process import AuthenticationString  # type: ignore[attr-defined] # the stubs lack it
 from typing import Final
 
+from prometheus_client import CollectorRegistry
+
 from services.trainer.evaluating import Evaluator
 from services.trainer.experiences import Replay
 from services.trainer.launcher import fine_tune_by
+from services.trainer.observing import WorkObserver
 from services.trainer.process_group import settle
 from services.trainer.publishing import Publisher
 from services.trainer.reporting import Reporter
@@ -18,9 +21,11 @@ from shared.clocks import wall
 from shared.db.engine import open_engine
 from shared.eventlog.opening import open_event_log
 from shared.lifeline import lifeline_of, watch_lifeline
+from shared.metrics import serve_metrics
 from shared.networks.media_decoder import MediaDecoder
 from shared.networks.trunks import Trunks
 from shared.registry.artifacts import ArtifactStore
+from shared.tracing import open_tracing
 
 NICENESS: Final = 10
 
@@ -42,6 +47,7 @@ def start_child(settings: TrainerSettings) -> Child:
     settle()
     engine, artifacts = open_engine(settings.database), ArtifactStore(settings.artifact_folder)
     decode, trunks = MediaDecoder(), Trunks(settings.encoders)
+    observer = _observer(settings)
     trainer = Trainer(
         engine=engine,
         artifacts=artifacts,
@@ -51,10 +57,21 @@ def start_child(settings: TrainerSettings) -> Child:
         clock=wall,
         trunks=trunks,
         fine_tune=fine_tune_by(settings),
+        observer=observer,
     )
     reported = Replay(engine, decode, artifacts.get, trunks=trunks)
-    evaluator = Evaluator(engine, artifacts, Replay(engine, decode, artifacts.get, 1, trunks), settings, wall)
+    replay = Replay(engine, decode, artifacts.get, 1, trunks)
+    evaluator = Evaluator(engine, artifacts, replay, settings, wall, observer=observer)
     return Child(trainer, evaluator, Reporter(engine, artifacts, reported, wall))
+
+
+def _observer(settings: TrainerSettings) -> WorkObserver:
+    """Metrics are told by this process, since it does what they count."""
+    registry = CollectorRegistry()
+    serve_metrics(settings, registry)
+    # Runs are few: each is traced.
+    tracing = open_tracing(settings.model_copy(update={"tracing_ratio": 1.0}), "trainer")
+    return WorkObserver(registry, wall, tracing)
 
 
 def _allow_children() -> None:

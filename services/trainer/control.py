@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from celery import Celery
+from prometheus_client import CollectorRegistry
 
+from services.trainer.observing import ControlMetrics
 from services.trainer.rollout_controller import RolloutController
 from services.trainer.settings import TrainerSettings
 from services.trainer.shadow_reading import ShadowReader
@@ -14,6 +16,7 @@ from services.trainer.webhooks import Deliverer, post
 from shared.clocks import wall
 from shared.db.engine import open_engine
 from shared.eventlog.opening import open_event_log
+from shared.metrics import serve_metrics
 from shared.tasks import CONTROL, CONTROL_ROLLOUTS, DELIVER_WEBHOOKS, celery_app
 
 # Threads that wait for webhooks.
@@ -24,8 +27,11 @@ def build_control_app(settings: TrainerSettings) -> Celery:
     """The application of the tasks on the queue `control`."""
     app = celery_app(settings)
     engine = open_engine(settings.database)
-    controller = RolloutController(engine, wall, ShadowReader(open_event_log(settings, wall)))
-    deliverer = Deliverer(engine, wall, post, ThreadPoolExecutor(DELIVERING, "webhooks").submit)
+    registry = CollectorRegistry()
+    metrics = ControlMetrics(registry)
+    serve_metrics(settings, registry)
+    controller = RolloutController(engine, wall, ShadowReader(open_event_log(settings, wall)), metrics)
+    deliverer = Deliverer(engine, wall, post, ThreadPoolExecutor(DELIVERING, "webhooks").submit, metrics)
 
     def control_rollouts() -> None:
         controller.look()

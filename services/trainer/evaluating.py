@@ -6,11 +6,12 @@ Shapes: N rows, A candidates of the longest, and one place more for what a targe
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 import structlog
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 from uuid_utils import uuid7
 
@@ -19,9 +20,11 @@ from services.trainer.covering import JoinerBehindError, wait_for_joiner
 from services.trainer.evaluated_rows import EvaluatedRow, EvaluatedRows, EvaluationError, read_evaluated_rows
 from services.trainer.experiences import Replay, chunks
 from services.trainer.leasing import EvaluationLease
+from services.trainer.observing import RunOutcome, WorkObserver
 from services.trainer.scoring import HeldOutRow, held_out_rows, score
 from services.trainer.selecting import selection_warnings
 from services.trainer.settings import TrainerSettings
+from shared.clocks import wall
 from shared.db.engine import read_session, write_session
 from shared.db.loops import read_loop
 from shared.db.tables import LoopRow
@@ -57,6 +60,7 @@ class Evaluator:
     settings: TrainerSettings
     clock: Clock
     sleep: Callable[[float], None] = time.sleep
+    observer: WorkObserver = field(default_factory=lambda: WorkObserver(CollectorRegistry(), wall))
 
     def run(self, ref: EvaluationRef) -> None:
         """Does an evaluation, unless it is done or somebody else's."""
@@ -67,9 +71,11 @@ class Evaluator:
             return
         lease = EvaluationLease(self.engine, ref, owner, duration, self.clock)
         logger = log.bind(loop_id=ref.loop_id, evaluation_id=ref.evaluation_id)
+        outcome: RunOutcome = "failed"
         try:
             lease.finish(self._result(evaluation, lease))
         except LeaseLostError:
+            outcome = "lost"
             logger.warning("evaluation_lost")
         except (EvaluationError, JoinerBehindError, ArtifactError, TrunkError) as error:
             logger.warning("evaluation_failed", reason=str(error))
@@ -78,7 +84,9 @@ class Evaluator:
             logger.exception("evaluation_failed")
             lease.finish(None, "an unexpected error; the trainer's log tells more")
         else:
+            outcome = "succeeded"
             logger.info("evaluation_finished")
+        self.observer.evaluated(outcome)
 
     def _result(self, evaluation: Evaluation, lease: EvaluationLease) -> EvaluationResult:
         wait = self.settings.joiner_seconds

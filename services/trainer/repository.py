@@ -32,6 +32,7 @@ class JoinedRow:
     probability: float | None
     reward: float
     decided_at: int = 0
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,16 @@ def read_experiences(session: Session, tenant: str, loop_id: str, limit: int) ->
     of = ExperienceRow
     first_sequence = func.coalesce(of.restates_sequence, of.sequence)
     query = (
-        select(first_sequence, of.sequence, of.decision_id, of.action_id, of.probability, of.reward, of.decided_at)
+        select(
+            first_sequence,
+            of.sequence,
+            of.decision_id,
+            of.action_id,
+            of.probability,
+            of.reward,
+            of.decided_at,
+            of.traceparent,
+        )
         .join(DecisionRow, OF_ITS_DECISION)
         .where(of.tenant == tenant, of.loop_id == loop_id, ~of.superseded)
         .where(DecisionRow.fallback_reason.is_distinct_from(HOLDOUT))

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
+from services.trainer.observing import ControlMetrics
 from services.trainer.rollout_evidence import Gathering
 from services.trainer.shadow_reading import ShadowReader
 from shared.db.engine import read_session, write_session
@@ -36,12 +38,14 @@ class RolloutController:
     engine: Engine
     clock: Clock
     shadows: ShadowReader
+    metrics: ControlMetrics = field(default_factory=lambda: ControlMetrics(CollectorRegistry()))
     _gatherings: Mapping[str, Gathering] = field(default_factory=dict)
 
     def look(self) -> None:
         """One look at every rollout that is under way. Blocks on the database."""
         with read_session(self.engine) as session:
             rollouts = open_rollouts(session)
+        self.metrics.under_way(len(rollouts))
         known = self._gatherings
         self._gatherings = {one.rollout_id: known.get(one.rollout_id) or Gathering(one) for one in rollouts}
         if rollouts:
@@ -91,4 +95,5 @@ class RolloutController:
                     hold_rollout(session, ref, "inconclusive", now, BY, reason, figures)
             set_figures(session, ref, figures)
         if verdict.course != "go_on":
+            self.metrics.led(verdict.course)
             log.info("rollout_led", rollout_id=rollout.rollout_id, course=verdict.course, reason=reason)

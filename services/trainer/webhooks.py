@@ -7,9 +7,11 @@ from typing import Final
 
 import httpx
 import structlog
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 from standardwebhooks.webhooks import Webhook as Signer
 
+from services.trainer.observing import ControlMetrics
 from shared.db.engine import read_session, write_session
 from shared.domain import Clock
 from shared.registry.webhooks import SECOND, Delivery, due_deliveries, note_attempt
@@ -41,6 +43,7 @@ class Deliverer:
     clock: Clock
     post: Post
     hand_over: Callable[[Callable[[Delivery], None], Delivery], object]
+    metrics: ControlMetrics = field(default_factory=lambda: ControlMetrics(CollectorRegistry()))
     _under_way: set[tuple[str, str, str]] = field(default_factory=set)
 
     def look(self) -> None:
@@ -55,6 +58,7 @@ class Deliverer:
     def _deliver(self, delivery: Delivery) -> None:
         try:
             taken = self.post(delivery.url, delivery.payload.encode(), self._headers(delivery))
+            self.metrics.delivered(taken)
             with write_session(self.engine) as session:
                 note_attempt(session, delivery, self.clock(), taken)
         except Exception:

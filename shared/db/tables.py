@@ -3,6 +3,7 @@
 from sqlalchemy import JSON, BigInteger, Boolean, Float, Index, LargeBinary, MetaData, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from shared.domain import TRACEPARENT_LENGTH
 from shared.eventlog.envelopes import Envelope
 
 NAMES = {
@@ -74,6 +75,8 @@ class DecisionRow(Base):
     log_partition: Mapped[int] = mapped_column(default=0, server_default="0")
     # The decision before it in its episode.
     previous_decision_id: Mapped[str | None]
+    # Where it stands in a trace; null where it is not sampled.
+    traceparent: Mapped[str | None] = mapped_column(String(TRACEPARENT_LENGTH))
     # DecisionMade as it was logged.
     payload: Mapped[bytes]
 
@@ -165,6 +168,8 @@ class ExperienceRow(Base):
     # Of a restatement: the sequence of the first revision, and the reward that this one takes the place of.
     restates_sequence: Mapped[int | None]
     previous_reward: Mapped[float | None]
+    # The decision's.
+    traceparent: Mapped[str | None] = mapped_column(String(TRACEPARENT_LENGTH))
 
     __table_args__ = (
         Index(None, "tenant", "loop_id", "decision_id", "revision", unique=True),

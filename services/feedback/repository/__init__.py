@@ -2,7 +2,7 @@
 
 from services.feedback.repository.feeding import VersionBehind, forget_unnamed, is_there, set_fed, versions_behind
 from services.feedback.repository.joined import Joined, read_joined
-from services.feedback.repository.publishing import loops_behind, read_published, set_published
+from services.feedback.repository.publishing import count_unpublished, loops_behind, read_published, set_published
 from services.feedback.repository.reading import SettingsCache, next_end, read_judged, read_known
 from services.feedback.repository.restating import (
     add_revisions,
@@ -19,6 +19,7 @@ __all__ = [
     "SettingsCache",
     "VersionBehind",
     "add_revisions",
+    "count_unpublished",
     "forget_unnamed",
     "is_there",
     "loops_behind",

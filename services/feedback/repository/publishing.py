@@ -1,6 +1,6 @@
 """The outbox: how far the log has each loop's experiences."""
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from services.feedback.windows import LoopKey
@@ -13,6 +13,12 @@ def loops_behind(session: Session) -> list[LoopKey]:
     behind = LoopRow.published_sequence < LoopRow.last_sequence
     query = select(LoopRow.tenant, LoopRow.loop_id).where(behind, LoopRow.frozen_to.is_(None))
     return list(session.execute(query))
+
+
+def count_unpublished(session: Session) -> int:
+    """Experiences that the log does not have, of all loops that are not frozen."""
+    behind = func.sum(LoopRow.last_sequence - LoopRow.published_sequence)
+    return int(session.scalar(select(behind).where(LoopRow.frozen_to.is_(None))) or 0)
 
 
 def read_published(session: Session, loop: LoopKey) -> int | None:

@@ -45,6 +45,7 @@ WINDOW_COLUMNS = (
     DecisionRow.served_action_id,
     DecisionRow.closes_at,
     DecisionRow.log_partition,
+    DecisionRow.traceparent,
 )
 
 

@@ -183,6 +183,7 @@ def _revision(row: ExperienceRow, reward: float, sequence: int) -> ExperienceRow
         revision=row.revision + 1,
         restates_sequence=_first(row),
         previous_reward=row.reward,
+        traceparent=row.traceparent,
     )
 
 

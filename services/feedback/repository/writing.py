@@ -143,6 +143,7 @@ def _decision(decision: Decision, payload: bytes, window: Window) -> Row:
         "closes_at": window.closes_at,
         "log_partition": window.log_partition,
         "previous_decision_id": decision.previous_decision_id,
+        "traceparent": decision.traceparent,
         "payload": payload,
     }
 
@@ -200,6 +201,7 @@ def _experience(closing: Closing, sequence: int) -> Row:
         "model_version": window.model_version,
         "revision": 1,
         "superseded": False,
+        "traceparent": window.traceparent,
     }
 
 

@@ -34,7 +34,7 @@ async def send_feedback(request: Request, loop_id: str) -> Response:
     """
     loop = loop_of(request, loop_id).loop
     parts = parts_of(request)
-    events = feedback_of(loop, await read_json(request), parts.clock())
+    events = feedback_of(loop, await read_json(request), parts.clock(), parts.tracing.current)
     await parts.appender.append(FEEDBACK, [feedback_record(event) for event in events])
     parts.metrics.took_feedback(len(events))
     return answered({"accepted": len(events), "feedback_ids": [event.feedback_id for event in events]}, 202)

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import OperationalError
 
 from services.policy.deciding import load_version_policy
 from services.policy.learning import BATCH, OnlineHeads
+from services.policy.observing import Observer
 from services.policy.repository import read_unlearned
 from shared import wire
 from shared.db.engine import open_engine, write_session
@@ -53,10 +55,12 @@ class Served:
         self.loaded.refresh()
         self.log = LocalEventLog(folder / "log", lambda: 1)
         self.monotonic = 0
+        self.observer = Observer(CollectorRegistry())
 
     def heads(self) -> OnlineHeads:
         """As they are when they have looked for the first time."""
-        heads = OnlineHeads(self.loaded, self.log, partial(read_unlearned, self.engine), lambda: self.monotonic)
+        read = partial(read_unlearned, self.engine)
+        heads = OnlineHeads(self.loaded, self.log, read, lambda: self.monotonic, self.observer)
         heads.step()
         return heads
 
@@ -337,7 +341,7 @@ def test_a_database_that_is_away_keeps_no_head_from_the_log(served: Served) -> N
         raise OperationalError("SELECT", {}, Exception("away"))
 
     rows = experiences(4)
-    heads = OnlineHeads(served.loaded, served.log, away, lambda: served.monotonic)
+    heads = OnlineHeads(served.loaded, served.log, away, lambda: served.monotonic, Observer(CollectorRegistry()))
     heads.step()
     served.tell(rows)
     heads.step()
