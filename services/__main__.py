@@ -7,8 +7,10 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, NoReturn
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 MAKE_NAMES: Final = ("make", "gmake")
+METRICS_PORT: Final = "REWARDLOOP_METRICS_PORT"
+# The gateway tells its metrics beside its API; the dashboard has none.
+TOLD_ELSEWHERE: Final = ("gateway", "dashboard")
 MODEL_SERVICES: Final = ("encoding", "fusion", "policy")
 INTERRUPT_SECONDS: Final = 0.25
 INTERRUPT_LOOKS: Final = 3
@@ -56,13 +61,15 @@ def up() -> None:
     settings = told(EmbeddedSettings)
     home = settings.home.resolve()
     with _state_folder(home), tempfile.TemporaryDirectory(prefix="rewardloop-") as sockets:
+        run = with_metrics(programs(settings), settings.metrics_port)
         for port, variable in (
             (settings.port, "REWARDLOOP_PORT"),
             (settings.dashboard_port, "REWARDLOOP_DASHBOARD_PORT"),
+            *((int(program.variables[METRICS_PORT]), METRICS_PORT) for program in run if program.variables),
         ):
             _refuse_taken_port(port, variable)
         _open_database(settings.database).dispose()
-        supervisor = Supervisor(programs(settings), _environment(settings, Path(sockets)), home / "logs", console.print)
+        supervisor = Supervisor(run, _environment(settings, Path(sockets)), home / "logs", console.print)
         asyncio.run(_run(supervisor, settings))
 
 
@@ -192,6 +199,17 @@ def programs(settings: EmbeddedSettings) -> list[Program]:
         Program("trainer-worker", [*python, "services.trainer", "worker"]),
         Program("trainer-beat", [*python, "services.trainer", "beat"]),
         Program("dashboard", [*python, "services.dashboard"]),
+    ]
+
+
+def with_metrics(run: Sequence[Program], first: int) -> list[Program]:
+    """Each that has no `/metrics` beside something else on a port of its own, from the first one on; 0: none."""
+    if not first:
+        return list(run)
+    ports = count(first)
+    return [
+        program if program.name in TOLD_ELSEWHERE else replace(program, variables={METRICS_PORT: str(next(ports))})
+        for program in run
     ]
 
 

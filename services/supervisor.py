@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +22,11 @@ LEAST_ROOM: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One process to keep running: its name (and that of its log file) and its command line."""
+    """One process to keep running: its name (and that of its log file), its command line, and what it alone is told."""
 
     name: str
     arguments: Sequence[str]
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 class Supervisor:
@@ -85,7 +86,7 @@ class Supervisor:
         with (self._log_folder / f"{program.name}.log").open("ab") as log:
             return await asyncio.create_subprocess_exec(
                 *program.arguments,
-                env=self._environment | {VARIABLE: str(lifeline)},
+                env={**self._environment, **program.variables, VARIABLE: str(lifeline)},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -52,6 +52,9 @@ class JoinerMetrics:
             ("of",),
             registry=registry,
         )
+        # From the first: a rate that begins with the first failure would miss it.
+        for of in ("log", "database"):
+            self.failures.labels(of)
         self.lag = Gauge(
             "rewardloop_joiner_lag_events",
             "Events of its partitions that it had not read when it last looked.",

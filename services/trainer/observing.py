@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from shared.domain import Clock, TrainingRun
+from shared.domain import Clock, RunKind, TrainingRun
 from shared.evaluation.rollout_verdict import Course
 from shared.tracing import LOOP_ID, OFF, Attributes, Tracing
 
@@ -29,6 +29,10 @@ class WorkObserver:
             ("kind", "outcome"),
             registry=registry,
         )
+        # From the first: a rate that begins with the first failure would miss it.
+        for kind in get_args(RunKind):
+            for outcome in get_args(RunOutcome):
+                self._runs.labels(kind, outcome)
         self._seconds = Histogram(
             "rewardloop_trainer_run_seconds", "Of a training run.", ("kind",), buckets=SECONDS, registry=registry
         )
@@ -84,6 +88,8 @@ class ControlMetrics:
             ("course",),
             registry=registry,
         )
+        for course in get_args(Course):
+            self._led.labels(course)
         self._under_way = Gauge("rewardloop_rollouts_under_way", "Rollouts that have not ended.", registry=registry)
         self._delivered = Counter(
             "rewardloop_webhook_deliveries",

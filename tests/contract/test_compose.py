@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,14 +12,20 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry, generate_latest
 
 from services.dashboard.settings import DashboardSettings
 from services.encoding.settings import EncodingSettings
+from services.feedback.observing import JoinerMetrics
 from services.feedback.settings import FeedbackSettings
 from services.fusion.settings import FusionServiceSettings
 from services.gateway.settings import GatewaySettings
+from services.policy.observing import Observer as HeadObserver
 from services.policy.settings import PolicySettings
+from services.trainer.observing import ControlMetrics, WorkObserver
 from services.trainer.settings import TrainerSettings
+from shared.clocks import wall
+from shared.model_metrics import ModelMetrics
 from shared.settings import PlatformSettings
 from tests.unit.services.gateway.conftest import empty_database, make_gateway
 from tests.unit.services.gateway.fakes import Gateway
@@ -63,7 +70,9 @@ def test_each_of_our_services_runs_what_there_is_with_settings_that_there_are(na
     assert importlib.util.find_spec(f"{module}.__main__") is not None
     known = {f"REWARDLOOP_{field.upper()}" for field in SETTINGS[module].model_fields}
     # One set of addresses is given to all.
-    known |= {f"REWARDLOOP_{field.upper()}" for field in PlatformSettings.model_fields}
+    known |= {f"REWARDLOOP_{field.upper()}" for field in PlatformSettings.model_fields} | {
+        "OTEL_EXPORTER_OTLP_ENDPOINT"
+    }
     assert set(service["environment"]) <= known
 
 
@@ -82,7 +91,7 @@ def test_nobody_is_root_in_our_images() -> None:
 
 @pytest.mark.parametrize("name", sorted(services().keys() - ours().keys()))
 def test_images_of_others_are_pinned(name: str) -> None:
-    assert re.fullmatch(r"docker\.io/[a-z/]+:v?\d+\.\d+[.\d]*(-bookworm)?", services()[name]["image"])
+    assert re.fullmatch(r"docker\.io/[a-z/-]+:v?\d+\.\d+[.\d]*(-bookworm)?", services()[name]["image"])
 
 
 def test_what_must_not_leave_this_machine_listens_nowhere_else() -> None:
@@ -117,8 +126,51 @@ def asked_series() -> set[str]:
 async def test_dashboards_and_alerts_name_series_that_there_are(make_gateway: Callable[..., Gateway]) -> None:
     async with make_gateway().client() as http:
         told = (await http.get("/metrics")).text
+    registry = CollectorRegistry()
+    for tells in (ModelMetrics, HeadObserver, JoinerMetrics, ControlMetrics):
+        tells(registry)
+    WorkObserver(registry, wall)
+    told += generate_latest(registry).decode()
     assert asked_series()
     assert asked_series() <= set(re.findall(r"^# TYPE (\w+)", told, re.MULTILINE))
+
+
+def test_prometheus_scrapes_each_of_our_services_where_it_tells_its_metrics() -> None:
+    scraped = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    ports = {job["job_name"]: job["dns_sd_configs"][0]["port"] for job in scraped}
+    assert all(job["dns_sd_configs"][0]["names"] == [job["job_name"]] for job in scraped)
+    told = {name: service["environment"].get("REWARDLOOP_METRICS_PORT") for name, service in ours().items()}
+    assert ports == {name: port for name, port in told.items() if port} | {"gateway": GatewaySettings().port}
+    # A person's page, and what only makes ready.
+    assert ours().keys() - ports.keys() == {"dashboard", "initialised"}
+
+
+def test_the_collector_takes_what_the_services_send() -> None:
+    collector = yaml.safe_load((ROOT / "deploy" / "collector" / "collector.yml").read_text())
+    pipeline = collector["service"]["pipelines"]["traces"]
+    assert collector["receivers"]["otlp"]["protocols"]["http"]["endpoint"].endswith(":4318")
+    assert set(pipeline["receivers"]) <= collector["receivers"].keys()
+    assert set(pipeline["processors"]) <= collector["processors"].keys()
+    given = set(re.findall(r"\$\{env:(\w+)\}", (ROOT / "deploy" / "collector" / "collector.yml").read_text()))
+    service = services()["collector"]
+    assert given == set(service["environment"])
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert int(service["user"].split(":")[0]) > 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["check", "config", "prometheus.yml"], ["test", "rules", "alerts_test.yml"]],
+    ids=["configuration", "alerts"],
+)
+def test_prometheus_own_tool_takes_the_rules(command: list[str]) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not on the path: it comes with Debian's package prometheus")
+    folder = ROOT / "deploy" / "prometheus"
+    done = subprocess.run([promtool, *command], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_operators_are_told_what_each_alert_asks_of_them() -> None:
