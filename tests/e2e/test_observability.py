@@ -18,7 +18,7 @@ CALLER = f"00-{TRACE}-00f067aa0ba902b7-01"
 FEEDBACK_TRACE = "0af7651916cd43dd8448eb211c80319c"
 UNSAMPLED = "11111111111111111111111111111111"
 PASSED = {"gateway", "encoding", "fusion", "policy", "joiner", "trainer"}
-VISITS = 60
+VISITS = 30
 PROCESSES = ("models", "feedback", "trainer-worker", "trainer-beat")
 
 
