@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from shared.domain import Clock, RunKind, TrainingRun
 from shared.evaluation.rollout_verdict import Course
-from shared.tracing import LOOP_ID, OFF, Attributes, Tracing
+from shared.tracing import LOOP_ID, OFF, UNRECORDED, Attributes, Span, Tracing
 
 RunOutcome = Literal["succeeded", "skipped", "failed", "lost"]
 SECONDS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
@@ -23,6 +23,8 @@ class WorkObserver:
     def __init__(self, registry: CollectorRegistry, clock: Clock, tracing: Tracing = OFF) -> None:
         self._clock = clock
         self._tracing = tracing
+        # Of the run that is under way: a worker does one at a time.
+        self._span: Span = UNRECORDED
         self._runs = Counter(
             "rewardloop_trainer_runs",
             "Training runs, by kind and how they ended; lost: another worker has gone on with it.",
@@ -50,6 +52,7 @@ class WorkObserver:
         began = perf_counter()
         with self._tracing.begin(f"training run: {run.kind}", kind="internal") as span:
             span.tell(_attributes(run))
+            self._span = span
             yield outcomes
         self._seconds.labels(run.kind).observe(perf_counter() - began)
         for outcome in outcomes:
@@ -58,13 +61,14 @@ class WorkObserver:
 
     @contextmanager
     def learning(self, run: TrainingRun, traceparents: Sequence[str | None]) -> Iterator[None]:
-        """While a run learns from experiences with these places in traces, oldest first."""
+        """While a run learns from experiences with these places in traces, oldest first; within `run`."""
         sampled = [one for one in traceparents if one is not None][-MOST_TRACED:]
         began_at = self._clock()
         yield
         here = self._tracing.current
         if here is None:
             return
+        self._span.link(sampled)
         ended_at = self._clock()
         for traceparent in sampled:
             self._tracing.record("fine-tune", traceparent, began_at, ended_at, "consumer", _attributes(run), [here])
