@@ -50,7 +50,7 @@ def test_events_are_counted_by_what_they_come_to(bench: Bench, observed: Observe
     bench.drain()
     assert observed.value("events_total", outcome="decisions") == 1
     assert observed.value("events_total", outcome="duplicate_decisions") == 1
-    assert observed.value("events_total", outcome="feedback") == 1
+    assert observed.value("events_total", outcome="feedback") == 2
     assert observed.value("events_total", outcome="dangling_feedback") == 1
     assert observed.value("experiences_total", closed_by="feedback") == 1
     assert observed.value("dead_letters_total") == 1
