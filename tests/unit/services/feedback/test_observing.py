@@ -44,7 +44,7 @@ def test_events_are_counted_by_what_they_come_to(bench: Bench, observed: Observe
     bench.decide()
     bench.decide()
     bench.feed()
-    bench.feed(feedback_id="f-2")
+    bench.feed(feedback_id="another")
     bench.feed("nobody's")
     bench.log.append(DECISIONS, [Record("acme/news/x", b"no event")])
     bench.drain()
