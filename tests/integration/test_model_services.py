@@ -16,6 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from PIL import Image
+from prometheus_client import CollectorRegistry
 from scipy.stats import chisquare
 from sqlalchemy import Engine
 
@@ -31,6 +32,7 @@ from shared.db.upgrading import upgrade
 from shared.domain import Action, Context, Media, ModelRef
 from shared.grpc import open_channel
 from shared.loop_settings import LoopSettings
+from shared.model_metrics import ModelMetrics
 from shared.networks.media import NOT_AN_IMAGE
 from shared.pb.encoding.v1 import encoding_pb2
 from shared.pb.encoding.v1.encoding_pb2_grpc import EncodingServiceStub
@@ -152,10 +154,11 @@ async def running(home: Path, engine: Engine) -> AsyncIterator[Services]:
     stop = asyncio.Event()
     with tempfile.TemporaryDirectory() as sockets:
         addresses = {stage: f"unix:{sockets}/{stage}" for stage in STAGES}
+        metrics = ModelMetrics(CollectorRegistry())
         serving = asyncio.gather(
-            run_encoding(EncodingSettings(home=home, encoding_address=addresses["encoding"]), stop),
-            run_fusion(FusionServiceSettings(home=home, fusion_address=addresses["fusion"]), stop),
-            run_policy(PolicySettings(home=home, policy_address=addresses["policy"]), stop),
+            run_encoding(EncodingSettings(home=home, encoding_address=addresses["encoding"]), stop, metrics),
+            run_fusion(FusionServiceSettings(home=home, fusion_address=addresses["fusion"]), stop, metrics),
+            run_policy(PolicySettings(home=home, policy_address=addresses["policy"]), stop, metrics),
         )
         channels = {stage: open_channel(address) for stage, address in addresses.items()}
         artifacts = home / "artifacts"
