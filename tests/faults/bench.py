@@ -149,9 +149,19 @@ class Bench:
         self.asked[loop_id] = Counter(dict.fromkeys(self.keys, 1))
 
     def ask_for_training(self, loop_id: str) -> None:
-        """Requests a fine-tune of the first tenant's loop."""
+        """Requests a fine-tune of the first tenant's loop; of a gateway that is away, or spools, until it takes it."""
+
+        def is_taken(http: httpx.Client) -> bool:
+            try:
+                answer = http.post(f"/v1/loops/{loop_id}/training-runs", json={})
+            except httpx.ConnectError:
+                return False
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                answer.raise_for_status()
+            return answer.is_success
+
         with self.client() as http:
-            http.post(f"/v1/loops/{loop_id}/training-runs", json={}).raise_for_status()
+            self.until(lambda: is_taken(http), "a fine-tune is requested")
         self.asked[loop_id][TENANT] += 1
 
     def client(self, tenant: str = TENANT) -> httpx.Client:
