@@ -21,17 +21,19 @@ from shared.lifeline import lifeline_of, watch_lifeline
 from shared.networks.media_decoder import MediaDecoder
 from shared.networks.trunks import Trunks
 from shared.registry.artifacts import ArtifactStore
+from shared.registry.collection import Collector
 
 NICENESS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """What the pool's child does: runs, evaluations, and reports of loops."""
+    """What the pool's child does: runs, evaluations, reports of loops, and garbage collection."""
 
     trainer: Trainer
     evaluator: Evaluator
     reporter: Reporter
+    collector: Collector
 
 
 def start_child(settings: TrainerSettings) -> Child:
@@ -41,12 +43,13 @@ def start_child(settings: TrainerSettings) -> Child:
     os.nice(NICENESS)
     settle()
     engine, artifacts = open_engine(settings.database), ArtifactStore(settings.artifact_folder)
+    event_log = open_event_log(settings, wall)
     decode, trunks = MediaDecoder(), Trunks(settings.encoders)
     trainer = Trainer(
         engine=engine,
         artifacts=artifacts,
         replay=Replay(engine, decode, artifacts.get, trunks=trunks),
-        publisher=Publisher(engine, artifacts, open_event_log(settings, wall), wall),
+        publisher=Publisher(engine, artifacts, event_log, wall),
         settings=settings,
         clock=wall,
         trunks=trunks,
@@ -54,7 +57,8 @@ def start_child(settings: TrainerSettings) -> Child:
     )
     reported = Replay(engine, decode, artifacts.get, trunks=trunks)
     evaluator = Evaluator(engine, artifacts, Replay(engine, decode, artifacts.get, 1, trunks), settings, wall)
-    return Child(trainer, evaluator, Reporter(engine, artifacts, reported, wall))
+    reporter = Reporter(engine, artifacts, reported, wall)
+    return Child(trainer, evaluator, reporter, Collector(engine, artifacts, event_log, settings.retention))
 
 
 def _allow_children() -> None:
