@@ -9,6 +9,7 @@ import typer
 from services.cli.api import JsonObject, loop_path
 from services.cli.connection import session_of
 from services.cli.loops import LoopId
+from services.cli.mlflow_models import mlflow_files
 from services.cli.output import AsJson, Limit, flattened, note, show_one, show_rows
 from services.cli.version_folders import TAR, read_version, version_files, write_folder
 from shared.registry.version_files import tar_of
@@ -82,6 +83,21 @@ def export_model(
     folder = output or Path(f"{loop_id}-{version}")
     write_folder(folder, version_files(session_of(context).api, loop_id, version))
     note(f"version {version} of {loop_id} is in {folder}")
+
+
+@app.command("export-mlflow")
+def export_mlflow(
+    context: typer.Context,
+    loop_id: LoopId,
+    version: Version,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The folder to make; LOOP-VERSION-mlflow where not given.")
+    ] = None,
+) -> None:
+    """Writes a version as a model of MLflow's. Needs `pip install rewardloop-platform[mlflow]`."""
+    folder = output or Path(f"{loop_id}-{version}-mlflow")
+    write_folder(folder, mlflow_files(version_files(session_of(context).api, loop_id, version)))
+    note(f"version {version} of {loop_id} is in {folder}: mlflow.pyfunc.load_model reads it")
 
 
 @app.command("import")

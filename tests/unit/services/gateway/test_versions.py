@@ -94,7 +94,7 @@ async def take(http: httpx.AsyncClient, files: Mapping[str, bytes] | bytes, loop
     return await http.post(f"/v1/loops/{loop_id}/models:import", content=body)
 
 
-async def test_a_version_is_a_folder_that_other_tools_can_read(hats: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_version_is_a_folder_that_other_tools_can_read(hats: dict[str, bytes], tmp_path: Path) -> None:
     folder = tmp_path / "exported"
     files = untarred(tarred(hats), folder)
     assert set(files) == set(NAMES)
