@@ -211,7 +211,7 @@ def test_a_version_that_is_worse_for_a_segment_is_rolled_back(
         session.get_one(RolloutRow, (TENANT, LOOP, stage.rollout.rollout_id)).settings = guarded
     for segment, rewards in (("DE", (0.5, 0.2)), ("FR", (0.5, 0.6)), (None, (0.5, 0.6))):
         context = {} if segment is None else {"user": {"country": segment}}
-        stage.decide(2500, rewards, context=context)
+        stage.decide(700, rewards, share=0.5, context=context)
     rollout = stage.look(6)
     assert (rollout.status, rollout.detail) == ended
     figures = rollout.figures
