@@ -77,14 +77,13 @@ class Api:
         )
 
     def get_bytes(self, path: str) -> bytes:
-        """What is no JSON, whole; it may take as long as it takes."""
-        content: bytes = self.call("GET", path, timeout=httpx.Timeout(60, read=None)).content
+        """What is no JSON, whole."""
+        content: bytes = self.call("GET", path).content
         return content
 
     def post_bytes(self, path: str, pieces: Iterable[bytes], content_type: str) -> tuple[JsonObject, int]:
-        """The answer to a body that is streamed, and its status; it may take as long as it takes."""
-        headers, timeout = {"Content-Type": content_type}, httpx.Timeout(60, read=None)
-        answer = self.call("POST", path, content=pieces, headers=headers, timeout=timeout)
+        """The answer to a body that is streamed, and its status."""
+        answer = self.call("POST", path, content=pieces, headers={"Content-Type": content_type})
         return _object_of(answer, self.url), answer.status_code
 
     def pages(self, path: str, query: Query | None = None, limit: int | None = None) -> Iterator[JsonObject]:
