@@ -224,7 +224,8 @@ class Experience:
 
 
 Alias = Literal["champion", "challenger", "shadow", "canary"]
-ModelStatus = Literal["ready", "rejected"]
+# rejected: turned down by the gate. collected: its weights were deleted, since nothing needed them.
+ModelStatus = Literal["ready", "rejected", "collected"]
 RunStatus = Literal["queued", "running", "succeeded", "failed", "skipped"]
 RunKind = Literal["initialise", "fine_tune"]
 # Somebody asked; enough is new; served expectations began to fail; the loop went online.
@@ -253,6 +254,15 @@ class ModelVersion:
     @property
     def ref(self) -> ModelRef:
         return ModelRef(self.tenant, self.loop_id, self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Which versions keep their weights besides those that are needed: so many of a loop, the newest, and each for
+    `least_age` microseconds since it was made or last named."""
+
+    versions: int
+    least_age: int
 
 
 @dataclass(frozen=True, slots=True)

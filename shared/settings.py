@@ -3,12 +3,15 @@
 import os
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pydantic import Field, FilePath, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from shared.domain import Retention
 from shared.eventlog.settings import KafkaSettings
+
+DAY: Final = 86_400_000_000
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
@@ -65,6 +68,18 @@ class PlatformSettings(KafkaSettings):
         default=None,
         description="Pretrained encoders that loops may name, a folder each; default: `encoders` below `home`.",
     )
+    versions_kept: int = Field(
+        default=20,
+        ge=1,
+        description="Newest model versions of a loop whose weights are kept whether anything needs them or not; fewer "
+        "take less room. What an alias, a rollout, a logged decision or work under way needs is kept besides.",
+    )
+    versions_kept_days: float = Field(
+        default=1.0,
+        ge=0.05,
+        description="How long weights are kept at least once nothing needs them; longer leaves more time to think "
+        "again, and must cover the longest that a run takes to publish.",
+    )
     log_level: str = Field(
         default="INFO",
         pattern="^(DEBUG|INFO|WARNING|ERROR)$",
@@ -110,6 +125,11 @@ class PlatformSettings(KafkaSettings):
     def log_folder(self) -> Path:
         """Folder of the local event log: one file a topic."""
         return self.home / "eventlog"
+
+    @property
+    def retention(self) -> Retention:
+        """Which weights are kept."""
+        return Retention(self.versions_kept, round(self.versions_kept_days * DAY))
 
     @property
     def artifact_folder(self) -> Path:

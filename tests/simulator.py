@@ -5,7 +5,7 @@ A reward is 1 or 0, and comes as often as the action, the context, the subject a
 Shapes: L logs, N decisions, A actions, C contexts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -116,3 +116,54 @@ def _learned_draws(
         sums_LCA[every, contexts, taken_L] += luck_LN[:, row] < rates_LNA[every, row, taken_L]
         draws_LCA[every, contexts, taken_L] += 1
     return probabilities_LNA, taken_LN
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedRollouts:
+    """L rollouts of N decisions each: what was earned, whose decision it was, and the version's share."""
+
+    rewards_LN: Doubles
+    in_version_LN: NDArray[np.bool_]
+    share_N: Doubles
+
+    def rows(self, rollout: int) -> Iterator[tuple[float, bool, float]]:
+        """Reward, arm and share, decision by decision."""
+        columns = self.rewards_LN[rollout], self.in_version_LN[rollout], self.share_N
+        return zip(*(column.tolist() for column in columns), strict=True)
+
+
+def simulate_rollouts(
+    world: World,
+    count: int,
+    generator: np.random.Generator,
+    rollouts: int,
+    steps: Sequence[float],
+    step_decisions: int,
+    lift: float = 0.0,
+) -> SimulatedRollouts:
+    """So many rollouts of versions that go on learning: both arms are ε-greedy policies that start from beliefs of
+    their own, and each learns from every reward, whichever arm decided, as serving versions do. What the version
+    chooses earns `1 + lift` times as often.
+
+    Subjects and delays have no part in it.
+    """
+    actions, every, both = len(world.rates), np.arange(rollouts), np.arange(2)
+    share_N = np.array([steps[min(number // step_decisions, len(steps) - 1)] for number in range(count)])
+    in_version_LN = generator.random((rollouts, count)) < share_N
+    rewards_LN = np.zeros((rollouts, count))
+    shape = rollouts, 2, world.contexts, actions
+    draws = np.full(shape, PRIOR_DRAWS)
+    sums = PRIOR_DRAWS * generator.random(shape)
+    for number in range(count):
+        context_L = generator.integers(world.contexts, size=rollouts)
+        explored_L, other_L, luck_L = generator.random((3, rollouts))
+        arm_L = in_version_LN[:, number].astype(int)
+        best_L = np.argmax(sums[every, arm_L, context_L] / draws[every, arm_L, context_L], axis=1)
+        taken_L = np.where(explored_L < EXPLORED, (other_L * actions).astype(int), best_L)
+        rate_L = world.rates_CA[context_L, taken_L] + world.drift * number / max(1, count - 1)
+        reward_L = luck_L < rate_L * (1 + lift * arm_L)
+        rewards_LN[:, number] = reward_L
+        learned = every[:, None], both[None, :], context_L[:, None], taken_L[:, None]
+        sums[learned] += reward_L[:, None]
+        draws[learned] += 1
+    return SimulatedRollouts(rewards_LN, in_version_LN, share_N)

@@ -76,6 +76,16 @@ class Api:
             "POST", path, content=lines, params=query, headers=headers, timeout=httpx.Timeout(60, read=None)
         )
 
+    def get_bytes(self, path: str) -> bytes:
+        """What is no JSON, whole."""
+        content: bytes = self.call("GET", path).content
+        return content
+
+    def post_bytes(self, path: str, pieces: Iterable[bytes], content_type: str) -> tuple[JsonObject, int]:
+        """The answer to a body that is streamed, and its status."""
+        answer = self.call("POST", path, content=pieces, headers={"Content-Type": content_type})
+        return _object_of(answer, self.url), answer.status_code
+
     def pages(self, path: str, query: Query | None = None, limit: int | None = None) -> Iterator[JsonObject]:
         """Items of a list, page after page, at most `limit` of them."""
         left = limit
@@ -100,19 +110,22 @@ class Api:
         return answer
 
     def _object(self, method: str, path: str, **more: Any) -> JsonObject:
-        answer = self.call(method, path, **more)
-        try:
-            found = answer.json()
-        except json.JSONDecodeError as error:
-            raise CommandError(f"{self.url} answers with something else than JSON: it is no gateway", AWAY) from error
-        if not isinstance(found, dict):
-            raise CommandError(f"{self.url} answers with something else than an object: it is no gateway", AWAY)
-        return found
+        return _object_of(self.call(method, path, **more), self.url)
 
 
 def loop_path(loop_id: str, *parts: str) -> str:
     """Address of something of a loop; the parts are escaped."""
     return "/".join(("/v1/loops", *(quote(part, safe=":") for part in (loop_id, *parts))))
+
+
+def _object_of(answer: httpx.Response, url: httpx.URL) -> JsonObject:
+    try:
+        found = answer.json()
+    except json.JSONDecodeError as error:
+        raise CommandError(f"{url} answers with something else than JSON: it is no gateway", AWAY) from error
+    if not isinstance(found, dict):
+        raise CommandError(f"{url} answers with something else than an object: it is no gateway", AWAY)
+    return found
 
 
 def _problem(answer: httpx.Response) -> JsonObject:

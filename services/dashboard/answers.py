@@ -106,7 +106,7 @@ class ModelVersion(Answer):
     """A model version with its lineage, and what was measured of it."""
 
     version: str
-    status: Literal["ready", "rejected"]
+    status: Literal["ready", "rejected", "collected"]
     aliases: list[str]
     parent: str | None
     created_at: datetime

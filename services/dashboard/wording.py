@@ -100,9 +100,9 @@ def curve_note(curve: Sequence[RewardBucket]) -> str:
 def gate(version: ModelVersion) -> str:
     """What the gate said of a version; nothing where it was never held against a champion."""
     if version.gate is None:
-        return "" if version.status == "ready" else "rejected"
+        return "" if version.status == "ready" else version.status
     finding = plain(version.gate) if version.difference is None else f"{plain(version.gate)}, {version.difference:+.2f}"
-    return finding if version.status == "ready" else f"rejected: {finding}"
+    return finding if version.status == "ready" else f"{version.status}: {finding}"
 
 
 def count(number: int) -> str:

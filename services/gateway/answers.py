@@ -5,7 +5,7 @@ from typing import Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.gateway.fallback import FallbackReason
-from shared.domain import End, EvaluationStatus, RunKind, RunReason, RunStatus
+from shared.domain import End, EvaluationStatus, ModelStatus, RunKind, RunReason, RunStatus
 from shared.evaluation.estimators import EstimatorName
 from shared.evaluation.evaluation import EvaluationResult
 from shared.evaluation.settings import Target
@@ -239,7 +239,10 @@ class ModelVersionAnswer(Answer):
     """A model version with its lineage."""
 
     version: str
-    status: Literal["ready", "rejected"]
+    status: ModelStatus = Field(
+        description="`rejected`: the gate turned it down. `collected`: its weights were deleted, since nothing needed "
+        "them; what it was made of stays."
+    )
     aliases: list[str]
     parent: str | None
     covers_sequence: int = Field(description="The last experience that its head statistics rest on.")
@@ -256,6 +259,29 @@ class PartAnswer(Answer):
     bytes: int | None = Field(description="Null where the file is gone.")
 
 
+class DataWindowAnswer(Answer):
+    """What a version learned from."""
+
+    first_sequence: int
+    last_sequence: int
+    since: Moment
+    until: Moment
+    experiences: int
+    held_out: int = Field(description="Of them the newest, which it was judged on before its head learned them too.")
+
+
+class OriginAnswer(Answer):
+    """What an imported version was called where it was made."""
+
+    loop_id: str
+    model_version: str
+    parent: str | None
+    training_run_id: str
+    covers_sequence: int
+    settings_revision: int
+    manifest_sha256: str
+
+
 class ModelVersionDetail(ModelVersionAnswer):
     """A model version with what it is made of."""
 
@@ -263,6 +289,21 @@ class ModelVersionDetail(ModelVersionAnswer):
     architecture: dict[str, object]
     settings: dict[str, object] = Field(description="The loop's settings that it was trained under.")
     code_version: str
+    manifest_sha256: str = Field(description="Of all that this tells and of its parts: its identity.")
+    data_window: DataWindowAnswer | None = Field(description="Null of a first version.")
+    imported_from: OriginAnswer | None = Field(description="Null of one that was made here.")
+
+
+class CollectionAnswer(Answer):
+    """What garbage collection did, or would do."""
+
+    dry_run: bool
+    collected: list[str] = Field(description="Versions that gave up their weights, newest first.")
+    kept: dict[str, str] = Field(description="Version → why it keeps them.")
+    bytes: int = Field(
+        description="What they had that no other version has; the files go once they have been unneeded for "
+        "`REWARDLOOP_VERSIONS_KEPT_DAYS`."
+    )
 
 
 class MediaAnswer(Answer):

@@ -13,6 +13,7 @@ from starlette.types import Lifespan
 from services.gateway.answers import ProblemBody
 from services.gateway.bodies import (
     ActivationRequest,
+    CollectionRequest,
     DecisionBatch,
     DecisionRequest,
     EpisodeEndRequest,
@@ -72,6 +73,7 @@ ROUTERS: Final = (
 )
 BODIES: Final = (
     ActivationRequest,
+    CollectionRequest,
     DecisionBatch,
     DecisionRequest,
     EpisodeEndRequest,

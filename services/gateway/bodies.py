@@ -312,6 +312,12 @@ class RolloutRequest(RolloutSettings):
         return settings | body
 
 
+class CollectionRequest(Body):
+    """Weights of versions that nothing needs are to go."""
+
+    dry_run: bool = Field(default=False, description="Say what would go, and leave it.")
+
+
 class RolloutPlanRequest(Body):
     """What a rollout would have to show."""
 

@@ -11,6 +11,7 @@ from services.gateway.arms import Arms
 from services.gateway.deciding import Decider
 from services.gateway.directory import Directory
 from services.gateway.evaluations import EnqueueEvaluation, Evaluations
+from services.gateway.fitting import Fitting
 from services.gateway.idempotency import DecidedBefore, RecentAnswers
 from services.gateway.importing import Importer
 from services.gateway.loops import Loops
@@ -25,10 +26,12 @@ from services.gateway.shadowing import Shadow
 from services.gateway.spooling import SpooledLog
 from services.gateway.storage import Storage
 from services.gateway.training import Enqueue, Training
+from services.gateway.versions import Versions
 from shared.domain import Clock
 from shared.eventlog import EventLog
 from shared.networks.trunk_files import find_files
 from shared.registry.artifacts import ArtifactStore
+from shared.registry.collection import Collector
 from shared.tracing import OFF, Tracing
 
 
@@ -51,6 +54,8 @@ class Parts:
     training: Training
     evaluations: Evaluations
     rollouts: Rollouts
+    versions: Versions
+    version_bytes: int
     shadow: Shadow
     metrics: Metrics
     tracing: Tracing
@@ -86,6 +91,8 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
     pipeline = Pipeline(serving, models, settings.most_waiting, settings.decide_timeout)
     shadow = Shadow(serving, pipeline, appender, metrics.shadowed, settings.shadow_share, clock)
     find_encoder = partial(find_files, folder=settings.encoders) if settings.check_encoders else None
+    fitting = Fitting(ports.artifacts.get, find_encoder)
+    collector = Collector(engine, ports.artifacts, ports.event_log, settings.retention)
     looking_up = ThreadPoolExecutor(1, thread_name_prefix="decided-before")
     decider = Decider(
         requests=RequestReader(),
@@ -109,6 +116,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
         models=models,
         serving=serving,
         first_version_timeout=settings.first_version_timeout,
+        version_bytes=settings.version_bytes,
         decider=decider,
         importer=Importer(engine, appender, storage, clock),
         appender=appender,
@@ -117,7 +125,8 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
         training=Training(engine, ports.event_log, serving, ports.enqueue, clock),
         evaluations=Evaluations(engine, ports.event_log, ports.enqueue_evaluation, clock),
         shadow=shadow,
-        rollouts=Rollouts(engine, directory, ports.artifacts.get, clock),
+        rollouts=Rollouts(engine, directory, ports.artifacts.get, fitting, clock),
+        versions=Versions(engine, ports.artifacts, fitting, collector, clock),
         metrics=metrics,
         tracing=ports.tracing,
         clock=clock,

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from services.gateway.bodies import RolloutPlanRequest, RolloutRequest
 from services.gateway.directory import Directory, ReadArtifact
+from services.gateway.fitting import Fitting
 from services.gateway.problems import Problem, ProblemType
 from services.gateway.repository import add_audit
 from shared.db.engine import read_session, write_session
@@ -37,6 +38,7 @@ Verb = Literal["pause", "resume", "promote", "rollback"]
 PROBLEMS: Final[dict[Refusal, ProblemType]] = {
     "unknown_version": ProblemType.UNKNOWN_MODEL_VERSION,
     "version_not_ready": ProblemType.VERSION_NOT_READY,
+    "version_collected": ProblemType.VERSION_COLLECTED,
     "version_serves": ProblemType.VERSION_SERVES,
     "under_way": ProblemType.ROLLOUT_UNDER_WAY,
     "ended": ProblemType.ROLLOUT_ENDED,
@@ -51,6 +53,7 @@ class Rollouts:
     engine: Engine
     directory: Directory
     read_artifact: ReadArtifact
+    fitting: Fitting
     clock: Clock
 
     def start(self, caller: ApiKey, loop: Loop, request: RolloutRequest) -> Rollout:
@@ -151,7 +154,6 @@ class Rollouts:
         return rollout
 
     def _refuse_unusable(self, session: Session, loop: Loop, ref: ModelRef) -> None:
-        """A version reads modalities as they were when it was made: those that the loop has now must be among them."""
         version = read_version(session, ref)
         if version is None:
             raise Problem(ProblemType.UNKNOWN_MODEL_VERSION, "The loop has no version of this number.", "model_version")
@@ -159,8 +161,4 @@ class Rollouts:
             manifest = Manifest.model_validate_json(self.read_artifact(version.manifest_sha256))
         except ValidationError:
             raise Problem(ProblemType.VERSION_NOT_READY, "Its manifest cannot be read.", "model_version") from None
-        made = manifest.architecture.modalities
-        for name, modality in loop.settings.modalities.items():
-            if made.get(name) != modality:
-                detail = f"Modality {name} is another one by now: fine-tune, and roll out the version that comes of it."
-                raise Problem(ProblemType.VERSION_UNUSABLE, detail, "model_version")
+        self.fitting.refuse_misfit(session, loop, manifest, "model_version")

@@ -51,6 +51,9 @@ class GatewaySettings(PlatformSettings):
         description="Refuse a loop whose pretrained encoder is not here: for a gateway on the machine of encoding and "
         "the trainer. Else the run that makes the loop's first version tells it.",
     )
+    version_bytes: int = Field(
+        default=1024 * 1024 * 1024, ge=1, description="Of a model version that is imported; more is refused with 413."
+    )
     shadow_share: float = Field(
         default=0.04,
         gt=0,

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Final
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init
 
+from services.trainer.collecting import collect_all
 from services.trainer.drifting import DriftWatch
 from services.trainer.scheduling import schedule
 from services.trainer.settings import TrainerSettings
+from shared.clocks import wall
 from shared.db.engine import read_session, write_session
 from shared.db.reports import loops_to_report
 from shared.domain import EvaluationRef, RunRef
 from shared.registry.evaluations import evaluations_to_enqueue
 from shared.tasks import (
+    COLLECT_VERSIONS,
     REDIS_SECONDS,
     REPORT,
     RUN_EVALUATION,
@@ -55,6 +58,11 @@ def build_app(settings: TrainerSettings, *, in_child: bool = True) -> Celery:
         "schedule": settings.report_seconds,
         "options": {"expires": settings.report_seconds, "ignore_result": True},
     }
+    app.conf.beat_schedule["collect_versions"] = {
+        "task": COLLECT_VERSIONS,
+        "schedule": settings.collect_seconds,
+        "options": {"expires": settings.collect_seconds, "ignore_result": True},
+    }
 
     @cache
     def child() -> "Child":
@@ -92,6 +100,10 @@ def build_app(settings: TrainerSettings, *, in_child: bool = True) -> Celery:
             # A message a loop, so that a run that is asked for meanwhile waits for one report at most.
             app.send_task(REPORT, args=[tenant, loop_id], expires=settings.report_seconds, ignore_result=True)
 
+    def collect_versions() -> None:
+        collect_all(child().collector, wall())
+
+    app.task(collect_versions, name=COLLECT_VERSIONS, ignore_result=True)
     app.task(run_training, name=RUN_TRAINING)
     app.task(run_evaluation, name=RUN_EVALUATION)
     app.task(schedule_training, name=SCHEDULE, ignore_result=True)

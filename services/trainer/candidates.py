@@ -17,13 +17,14 @@ from services.trainer.leasing import Lease
 from services.trainer.networks import Networks, warm_start
 from services.trainer.publishing import Candidate
 from services.trainer.replaying import replayed
+from services.trainer.repository import JoinedRow
 from services.trainer.scoring import HeldOutRow, held_out_rows, score
 from shared.domain import ModelVersion
 from shared.loop_settings import Loop
 from shared.networks.online_head import HeadStatistics
 from shared.networks.parts import build_encoder, build_fusion, empty_statistics, load_module, load_policy
 from shared.registry.artifacts import ArtifactStore
-from shared.registry.manifest import Architecture, Manifest
+from shared.registry.manifest import Architecture, DataWindow, Manifest
 
 LEAST_EXPERIENCES: Final = 10
 HELD_OUT: Final = 0.2
@@ -102,6 +103,7 @@ def fine_tuned_candidate(
         metrics=_metrics(tuned, verdict) | {"first_sequence": float(experiences[0].row.first_sequence)},
         takes_over=verdict.takes_over or (goes_online and verdict.finding != "failed"),
         detail=verdict.detail,
+        data_window=_window([one.row for one in experiences], held_out=len(experiences) - cut),
     )
 
 
@@ -117,6 +119,18 @@ def load_networks(manifest: Manifest, artifacts: ArtifactStore) -> Networks:
     fusion = load_module(build_fusion(architecture), parts["fusion"])
     q_network, _ = load_policy(architecture, parts["policy"])
     return Networks(architecture, encoder, fusion, q_network)
+
+
+def _window(rows: Sequence[JoinedRow], held_out: int) -> DataWindow:
+    """Of what was learned from, one row at least."""
+    return DataWindow(
+        first_sequence=min(row.first_sequence for row in rows),
+        last_sequence=max(row.sequence for row in rows),
+        since=min(row.decided_at for row in rows),
+        until=max(row.decided_at for row in rows),
+        experiences=len(rows),
+        held_out=held_out,
+    )
 
 
 def _is_apprentice(manifest: Manifest) -> bool:

@@ -25,6 +25,7 @@ from shared.metrics import serve_metrics
 from shared.networks.media_decoder import MediaDecoder
 from shared.networks.trunks import Trunks
 from shared.registry.artifacts import ArtifactStore
+from shared.registry.collection import Collector
 from shared.tracing import open_tracing
 
 NICENESS: Final = 10
@@ -32,11 +33,12 @@ NICENESS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """What the pool's child does: runs, evaluations, and reports of loops."""
+    """What the pool's child does: runs, evaluations, reports of loops, and garbage collection."""
 
     trainer: Trainer
     evaluator: Evaluator
     reporter: Reporter
+    collector: Collector
 
 
 def start_child(settings: TrainerSettings) -> Child:
@@ -46,13 +48,14 @@ def start_child(settings: TrainerSettings) -> Child:
     os.nice(NICENESS)
     settle()
     engine, artifacts = open_engine(settings.database), ArtifactStore(settings.artifact_folder)
+    event_log = open_event_log(settings, wall)
     decode, trunks = MediaDecoder(), Trunks(settings.encoders)
     observer = _observer(settings)
     trainer = Trainer(
         engine=engine,
         artifacts=artifacts,
         replay=Replay(engine, decode, artifacts.get, trunks=trunks),
-        publisher=Publisher(engine, artifacts, open_event_log(settings, wall), wall),
+        publisher=Publisher(engine, artifacts, event_log, wall),
         settings=settings,
         clock=wall,
         trunks=trunks,
@@ -62,7 +65,8 @@ def start_child(settings: TrainerSettings) -> Child:
     reported = Replay(engine, decode, artifacts.get, trunks=trunks)
     replay = Replay(engine, decode, artifacts.get, 1, trunks)
     evaluator = Evaluator(engine, artifacts, replay, settings, wall, observer=observer)
-    return Child(trainer, evaluator, Reporter(engine, artifacts, reported, wall))
+    reporter = Reporter(engine, artifacts, reported, wall)
+    return Child(trainer, evaluator, reporter, Collector(engine, artifacts, event_log, settings.retention))
 
 
 def _observer(settings: TrainerSettings) -> WorkObserver:

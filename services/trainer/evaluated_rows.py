@@ -8,7 +8,7 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from services.trainer.reporting import segment_of
+from services.trainer.segments import segment_of
 from shared import wire
 from shared.db.decisions import OF_ITS_DECISION
 from shared.db.tables import DecisionRow, ExperienceRow

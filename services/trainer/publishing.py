@@ -18,7 +18,8 @@ from shared.loop_settings import Loop
 from shared.networks.online_head import HeadStatistics
 from shared.networks.parts import save_module, save_policy
 from shared.registry.artifacts import ArtifactStore
-from shared.registry.manifest import Manifest, Part
+from shared.registry.manifest import DataWindow, Manifest, Part
+from shared.registry.model_artifacts import hold_artifacts, store_parts
 from shared.registry.rollouts import open_rollout, start_rollout
 from shared.registry.versions import add_version, move_alias, next_version, read_champion
 
@@ -38,6 +39,7 @@ class Candidate:
     metrics: dict[str, float | str | None]
     takes_over: bool
     detail: str | None = None
+    data_window: DataWindow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Publisher:
         parts = self._store_parts(candidate)
         now = self.clock()
         with write_session(self.engine) as session:
+            hold_artifacts(session, self.artifacts, parts.values(), now)
             number = next_version(session, loop.tenant, loop.loop_id)
             manifest = _manifest(loop, run, candidate, number, parts, now)
             # Inside the transaction, since it holds the number; the row must not come before it is durable.
@@ -83,11 +86,12 @@ class Publisher:
 
     def _store_parts(self, candidate: Candidate) -> dict[Part, str]:
         networks = candidate.networks
-        return {
-            "encoding": self.artifacts.put(save_module(networks.encoder)),
-            "fusion": self.artifacts.put(save_module(networks.fusion)),
-            "policy": self.artifacts.put(save_policy(networks.q_network, candidate.statistics)),
+        files: dict[Part, bytes] = {
+            "encoding": save_module(networks.encoder),
+            "fusion": save_module(networks.fusion),
+            "policy": save_policy(networks.q_network, candidate.statistics),
         }
+        return store_parts(self.engine, self.artifacts, files, self.clock())
 
 
 def _take_over(session: Session, loop: Loop, version: ModelVersion, now: int, detail: str | None) -> str | None:
@@ -123,6 +127,7 @@ def _manifest(
         parts=parts,
         covers_sequence=candidate.covers_sequence,
         metrics=candidate.metrics,
+        data_window=candidate.data_window,
     )
 
 

@@ -1,6 +1,6 @@
 """Reports of loops: what the champion makes of the newest experiences, kept so that statistics can tell it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,10 +14,11 @@ from services.trainer.examples import Examples, examples_of
 from services.trainer.experiences import PreparedExperience, Replay
 from services.trainer.importance import Measured, importance_of, measure
 from services.trainer.networks import Networks
+from services.trainer.segments import segment_of
 from shared.db.engine import read_session, write_session
 from shared.db.loops import keep_loop, read_loop
 from shared.db.reports import StoredReport, add_report, read_newest_report
-from shared.domain import Clock, Decision
+from shared.domain import Clock
 from shared.loop_report import Fairness, LoopReport, ModalityCorrelation
 from shared.loop_settings import LearningSettings, Loop
 from shared.registry.artifacts import ArtifactStore
@@ -118,15 +119,6 @@ def _report(
         ),
         fairness=fairness,
     )
-
-
-def segment_of(decision: Decision, modality: str, field: str) -> str | None:
-    """The value of a tabular field as a segment's name; None where the context has none."""
-    table = decision.context.get(modality)
-    value = table.get(field) if isinstance(table, Mapping) else None
-    if value is None or isinstance(value, str):
-        return value
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
 
 
 def _nothing() -> None:

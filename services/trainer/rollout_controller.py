@@ -69,7 +69,7 @@ class RolloutController:
             loop = read_loop(session, rollout.tenant, rollout.loop_id)
             if loop is None:
                 return
-            gathering.look(session, loop.settings.reward_wait_time, now)
+            gathering.look(session, loop.settings, now)
         figures = gathering.evidence.figures()
         verdict = judge_rollout(rollout, gathering.evidence, now)
         if verdict.course == "go_on" and figures == rollout.figures:

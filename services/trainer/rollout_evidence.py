@@ -2,7 +2,6 @@
 
 import math
 from collections import deque
-from datetime import timedelta
 from typing import Final
 
 from sqlalchemy.orm import Session
@@ -14,9 +13,11 @@ from services.trainer.rollout_reading import (
     read_logged,
     read_rewards_after,
 )
+from services.trainer.segments import segments_of
 from shared import wire
 from shared.evaluation.arm_counts import ShareTest
 from shared.evaluation.rollout_verdict import MICROSECOND, Evidence
+from shared.loop_settings import LoopSettings
 from shared.pb.events.v1 import events_pb2
 from shared.rollouts import Rollout
 
@@ -42,14 +43,14 @@ class Gathering:
         # A subject or an episode counts once, since all of its decisions have one arm.
         self._clusters: dict[ShareTest, set[str]] = {}
 
-    def look(self, session: Session, wait: timedelta, now: int) -> None:
+    def look(self, session: Session, settings: LoopSettings, now: int) -> None:
         """Takes in all that was logged and all that has matured by now."""
         self._read_decisions(session)
         for befallen in (self.evidence.rescued, self.evidence.slow):
             befallen.close((now - SETTLED) // SECOND)
         while self._read_rewards(session) == BATCH:
             pass
-        self._mature(now - wait // MICROSECOND)
+        self._mature(settings, now - settings.reward_wait_time // MICROSECOND)
 
     def _read_decisions(self, session: Session) -> None:
         found = read_ids_since(session, self._rollout, max(self._rollout.started_at, self._decided_at - OVERLAP))
@@ -65,7 +66,7 @@ class Gathering:
         self._sequence = rows[-1].sequence if rows else self._sequence
         return len(rows)
 
-    def _mature(self, until: int) -> None:
+    def _mature(self, settings: LoopSettings, until: int) -> None:
         """Rewards that came early count only once those that had as long to come have come too."""
         waiting, self._waiting = self._waiting, deque()
         for row in waiting:
@@ -74,7 +75,11 @@ class Gathering:
                 continue
             message = row.message
             in_version = message.arm == "canary"
-            self.evidence.rewards.add(row.reward, in_version, _share(message), _cluster(message))
+            outcome = row.reward, in_version, _share(message), _cluster(message)
+            self.evidence.rewards.add(*outcome)
+            if settings.fairness.segments:
+                for segment in segments_of(wire.decision_from_pb(message), settings):
+                    self.evidence.segments.add(segment, *outcome)
             self.evidence.matured[message.rollout_step] += in_version
 
     def _take_in(self, message: events_pb2.DecisionMade) -> None:

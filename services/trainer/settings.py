@@ -27,6 +27,11 @@ class TrainerSettings(PlatformSettings):
     report_seconds: float = Field(
         default=60.0, ge=1, description="Between two looks for loops whose report is out of date; shorter costs time."
     )
+    collect_seconds: float = Field(
+        default=3600.0,
+        ge=1,
+        description="Between two looks for weights that nothing needs (REWARDLOOP_VERSIONS_KEPT says which).",
+    )
     replay_experiences: int = Field(
         default=20_000, ge=100, description="Newest experiences that a fine-tune learns from; bounds memory and time."
     )

@@ -294,6 +294,8 @@ class ModelVersionRow(Base):
     version: Mapped[int] = mapped_column(primary_key=True)
     # ready or rejected
     status: Mapped[str]
+    # When it gave up its weights; null while it has them.
+    collected_at: Mapped[int | None]
     parent: Mapped[int | None]
     manifest_sha256: Mapped[str]
     # The last experience that its head statistics rest on.
@@ -302,6 +304,15 @@ class ModelVersionRow(Base):
     training_run_id: Mapped[str] = mapped_column(unique=True)
     metrics: Mapped[dict[str, object]]
     created_at: Mapped[int]
+
+
+class ModelArtifactRow(Base):
+    """Weights in the artifact store, of whatever tenant: the row comes before the file and goes after it."""
+
+    __tablename__ = "model_artifacts"
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    # When a version that has it was last about to be registered.
+    kept_at: Mapped[int]
 
 
 class ModelAliasRow(Base):

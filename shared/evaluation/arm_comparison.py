@@ -59,6 +59,9 @@ class ArmComparison:
         self._sums[in_version] += reward
         self._squares += reward * reward
         self._least, self._most = min(self._least, reward), max(self._most, reward)
+        # As large as a term can be, by the rewards seen.
+        reach = max(share, 1 - share) * max(self._most - centre, centre - self._least)
+        self._largest = max(self._largest, reach)
         if in_version:
             self.decisions += 1
         else:
@@ -89,7 +92,7 @@ class ArmComparison:
         variance = max(0.0, self._squares / seen - mean * mean) * seen / max(1, seen - 1)
         # Pooled, as where both earn alike: an arm that has not yet earned anything must not look certain.
         variance_sum = max(self._squared_terms, variance * self._information)
-        return deviation(variance_sum, variance, max(self._largest, self._most - self._least), alpha)
+        return deviation(variance_sum, variance, self._largest, alpha)
 
     def _told(self, mean: float, champion_mean: float, difference: float, lower: float, upper: float) -> Difference:
         return Difference(self.decisions, self.champion_decisions, mean, champion_mean, difference, lower, upper)

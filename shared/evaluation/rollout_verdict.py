@@ -12,10 +12,13 @@ from typing import Final, Literal
 from shared.evaluation.arm_comparison import ArmComparison, Difference
 from shared.evaluation.arm_counts import DrawTest, ShareTest
 from shared.evaluation.paired_seconds import PairedSeconds
+from shared.evaluation.segment_comparisons import SegmentComparisons
+from shared.loop_settings import GuardrailSettings
 from shared.rollouts import Figures, Rollout
 
-REWARD_ALPHA: Final = 0.001
-COUNT_ALPHA: Final = 0.0003
+REWARD_ALPHA: Final = 0.0014
+COUNT_ALPHA: Final = 0.0001
+SEGMENT_ALPHA: Final = 0.0003
 ALARM_ALPHA: Final = 0.001
 PROMOTION_ALPHA: Final = 0.05
 # Of a shadow's contexts: more that it cannot score roll it back.
@@ -39,6 +42,7 @@ class Evidence:
     rescued: PairedSeconds = field(default_factory=PairedSeconds)
     slow: PairedSeconds = field(default_factory=PairedSeconds)
     collapsed: ShareTest = field(default_factory=lambda: ShareTest(one_sided=True))
+    segments: SegmentComparisons = field(default_factory=SegmentComparisons)
     # Contexts that the version scored as a shadow, and those that it could not.
     scored: int = 0
     failed: int = 0
@@ -64,6 +68,21 @@ class Evidence:
             "champion_slow": self.slow.champion_count,
             "collapsed": self.collapsed.count,
             "champion_collapsed": self.collapsed.total - self.collapsed.count,
+            **self._worst_segment(),
+        }
+
+    def _worst_segment(self) -> Figures:
+        """Nothing where the loop names no segments."""
+        worst = self.segments.worst(SEGMENT_ALPHA)
+        if worst is None:
+            return {}
+        segment, found = worst
+        return {
+            "segments": len(self.segments),
+            "worst_segment": segment,
+            "worst_segment_decisions": found.decisions,
+            "worst_segment_difference": found.difference,
+            "worst_segment_difference_upper": _finite(found.upper),
         }
 
     def difference(self) -> Difference:
@@ -84,7 +103,7 @@ def judge_rollout(rollout: Rollout, evidence: Evidence, now: int) -> Verdict:
     if (reason := _alarm(evidence)) is not None:
         return Verdict("stop", reason)
     found = evidence.difference()
-    if (reason := _breach(evidence, found)) is not None:
+    if (reason := _breach(rollout.settings.guardrails, evidence, found)) is not None:
         return Verdict("roll_back", reason)
     if rollout.status != "running":
         return Verdict("go_on")
@@ -106,7 +125,7 @@ def _alarm(evidence: Evidence) -> str | None:
     return None
 
 
-def _breach(evidence: Evidence, found: Difference) -> str | None:
+def _breach(guardrails: GuardrailSettings, evidence: Evidence, found: Difference) -> str | None:
     scored = evidence.scored + evidence.failed
     if scored >= LEAST_SCORED and evidence.failed > MOST_FAILED * scored:
         return "failures as a shadow"
@@ -118,6 +137,10 @@ def _breach(evidence: Evidence, found: Difference) -> str | None:
         return "latency"
     if evidence.collapsed.refuted(COUNT_ALPHA):
         return "entropy"
+    worst = evidence.segments.worst(SEGMENT_ALPHA)
+    if worst is not None and worst[1].upper < -guardrails.segment_tolerance * abs(worst[1].champion_mean):
+        # Not which: the value of a field belongs in no log; the figures tell.
+        return "fairness"
     return None
 
 

@@ -33,6 +33,14 @@ class GuardrailSettings(Settings):
         description="A distribution whose entropy is below this share of an even draw's has collapsed: a version with "
         "a larger share of those than the champion is rolled back. Higher asks for more exploration. 0: never.",
     )
+    segment_tolerance: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="A version that surely earns less than the champion in one of the segments that the loop's "
+        "`fairness` names, by more than this share of what the champion earns there, is rolled back, whatever it earns "
+        "on the whole. Higher lets segments pay for others.",
+    )
 
 
 class RolloutSettings(Settings):

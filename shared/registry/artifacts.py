@@ -20,9 +20,14 @@ class ArtifactStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @staticmethod
+    def sha256_of(data: bytes) -> str:
+        """The name under which bytes stand."""
+        return hashlib.sha256(data).hexdigest()
+
     def put(self, data: bytes) -> str:
         """The SHA-256 of the bytes, lower-case hexadecimal, once they are durable."""
-        sha256 = hashlib.sha256(data).hexdigest()
+        sha256 = self.sha256_of(data)
         path = self._path(sha256)
         if path.is_file() and path.stat().st_size == len(data):
             return sha256
@@ -50,7 +55,7 @@ class ArtifactStore:
             raise ArtifactError(f"artifact {sha256} cannot be read: {error.strerror}") from error
         with os.fdopen(descriptor, "rb") as file:
             data = file.read()
-        if hashlib.sha256(data).hexdigest() != sha256:
+        if self.sha256_of(data) != sha256:
             raise ArtifactError(f"artifact {sha256} is corrupt: its bytes have another hash")
         return data
 
@@ -60,6 +65,15 @@ class ArtifactStore:
             return self._path(sha256).stat().st_size
         except FileNotFoundError:
             return None
+
+    def delete(self, sha256: str) -> int:
+        """Removes what stands under a hash; how many bytes it had, 0 where nothing did."""
+        path, size = self._path(sha256), self.size(sha256)
+        if size is None:
+            return 0
+        path.unlink(missing_ok=True)
+        _fsync_folder(path.parent)
+        return size
 
     def __contains__(self, sha256: str) -> bool:
         return self._path(sha256).is_file()

@@ -9,7 +9,7 @@ from uuid_utils import uuid7
 from shared.db.loops import keep_loop
 from shared.db.offsets import stored_covers
 from shared.db.tables import EvaluationRow
-from shared.domain import Evaluation, EvaluationRef
+from shared.domain import Evaluation, EvaluationRef, ModelRef
 from shared.registry.training_runs import LONGEST_QUEUED, LeaseLostError
 
 
@@ -47,6 +47,13 @@ def read_evaluations(
     if before is not None:
         query = query.where(of.evaluation_id < before)
     return [_evaluation(row) for row in session.scalars(query.order_by(of.evaluation_id.desc()).limit(limit))]
+
+
+def evaluations_of_version(session: Session, ref: ModelRef, limit: int) -> list[Evaluation]:
+    """Those that have told what a model version is worth, among the loop's newest so many; newest first."""
+    target = {"model_version": str(ref.version)}
+    newest = read_evaluations(session, ref.tenant, ref.loop_id, limit)
+    return [one for one in newest if one.status == "succeeded" and one.settings.get("target") == target]
 
 
 def take_evaluation(session: Session, ref: EvaluationRef, owner: str, now: int, duration: int) -> Evaluation | None:

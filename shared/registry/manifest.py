@@ -114,6 +114,34 @@ def _view_width(modalities: int, actions: int) -> int:
     return max(LEAST_VIEW_WIDTH, min(VIEW_WIDTH, min(VIEWS_WIDTH, room) // modalities - 1))
 
 
+class DataWindow(BaseModel):
+    """What a version learned from: experiences by their sequence, decided in [`since`, `until`], microseconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first_sequence: int
+    last_sequence: int
+    since: int
+    until: int
+    experiences: int
+    # Of them the newest, which it was judged on before its head learned them too.
+    held_out: int
+
+
+class Origin(BaseModel):
+    """Where a version was imported from: what it was called there, and the SHA-256 of its manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    loop_id: str
+    version: int
+    parent: int | None
+    training_run_id: str
+    covers_sequence: int
+    settings_revision: int
+    manifest_sha256: str
+
+
 class Manifest(BaseModel):
     """The immutable description of one model version; its own SHA-256 stands in the version's row."""
 
@@ -135,3 +163,7 @@ class Manifest(BaseModel):
     # The head statistics cover the experiences up to this sequence.
     covers_sequence: int
     metrics: dict[str, float | str | None]
+    # None of a loop's first version, and in versions of old.
+    data_window: DataWindow | None = None
+    # None of one that was made here; the window is the origin's.
+    imported_from: Origin | None = None

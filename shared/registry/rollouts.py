@@ -15,10 +15,19 @@ from shared.registry.versions import move_alias, read_champion, read_version, ta
 from shared.registry.webhooks import tell_webhooks
 from shared.rollouts import OPEN, Figures, Rollout, RolloutEvent, RolloutEventKind, RolloutRef, RolloutStatus
 
-Refusal = Literal["unknown_version", "version_not_ready", "version_serves", "under_way", "ended", "champion_moved"]
+Refusal = Literal[
+    "unknown_version",
+    "version_not_ready",
+    "version_collected",
+    "version_serves",
+    "under_way",
+    "ended",
+    "champion_moved",
+]
 REFUSALS: Final[dict[Refusal, str]] = {
     "unknown_version": "The loop has no version of this number",
     "version_not_ready": "The version was turned down: it can never serve",
+    "version_collected": "The version's weights were deleted, since nothing needed them: import it, if it was exported",
     "version_serves": "The version is the champion already",
     "under_way": "The loop has a rollout under way: promote it or roll it back first",
     "ended": "The rollout has ended",
@@ -185,7 +194,7 @@ def _refuse_unfit(session: Session, ref: ModelRef, champion: int | None) -> None
     if version is None:
         raise RolloutRefusedError("unknown_version")
     if version.status != "ready":
-        raise RolloutRefusedError("version_not_ready")
+        raise RolloutRefusedError("version_collected" if version.status == "collected" else "version_not_ready")
     if ref.version == champion:
         raise RolloutRefusedError("version_serves")
     if open_rollout(session, ref.tenant, ref.loop_id) is not None:

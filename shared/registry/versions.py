@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from shared.db.loops import lock_loop
 from shared.db.tables import AliasMoveRow, ModelAliasRow, ModelVersionRow
-from shared.domain import Alias, AliasPointer, ModelRef, ModelVersion
+from shared.domain import Alias, AliasPointer, ModelRef, ModelStatus, ModelVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,13 @@ def add_version(session: Session, version: ModelVersion) -> None:
             created_at=version.created_at,
         )
     )
+
+
+def restore_version(session: Session, ref: ModelRef) -> ModelStatus:
+    """What a version is, now that its weights are there (again)."""
+    row = session.get_one(ModelVersionRow, (ref.tenant, ref.loop_id, ref.version))
+    row.collected_at = None
+    return _version(row).status
 
 
 def read_version(session: Session, ref: ModelRef) -> ModelVersion | None:
@@ -161,10 +168,16 @@ def wanted_versions(session: Session) -> dict[ModelRef, str]:
     query = (
         select(of.tenant, of.loop_id, of.version, of.manifest_sha256)
         .join(alias, and_(alias.tenant == of.tenant, alias.loop_id == of.loop_id, named))
-        .where(of.status == "ready")
+        .where(of.status == "ready", of.collected_at.is_(None))
         .order_by(of.tenant, of.loop_id, of.version)
     )
     return {ModelRef(tenant, loop_id, version): sha256 for tenant, loop_id, version, sha256 in session.execute(query)}
+
+
+def _status(row: ModelVersionRow) -> ModelStatus:
+    if row.collected_at is not None:
+        return "collected"
+    return "ready" if row.status == "ready" else "rejected"
 
 
 def _version(row: ModelVersionRow) -> ModelVersion:
@@ -172,7 +185,7 @@ def _version(row: ModelVersionRow) -> ModelVersion:
         tenant=row.tenant,
         loop_id=row.loop_id,
         version=row.version,
-        status="ready" if row.status == "ready" else "rejected",
+        status=_status(row),
         parent=row.parent,
         manifest_sha256=row.manifest_sha256,
         covers_sequence=row.covers_sequence,

@@ -114,6 +114,30 @@ def test_guardrails_look_where_the_settings_say(two_versions: httpx.Client) -> N
     assert found["default"]["champion_slow"] == found["default"]["champion_collapsed"] == 0
 
 
+def test_a_version_that_is_worse_for_a_segment_is_rolled_back_unless_that_is_tolerated(http: httpx.Client) -> None:
+    """On the whole it earns more: the few who are red pay for the many who are blue."""
+    name = "rollouts-by-segment"
+    settings = {"exploration": {"floor": 0.2}, "learning": {"max_steps": 20}}
+    put(http, name, reward_wait_time="PT1S", fairness={"segments": ["user.colour"]}, **settings)
+    serve(http, name, 60, lambda _: 1.0)
+    product.wait_for_experiences(http, name, 60)
+    product.fine_tune(http, name)
+
+    def serve_both(rollout_id: str) -> bool:
+        serve(http, name, 40, lambda version: 0.1 if version == "1" else 0.6)
+        blue: dict[str, object] = {"context": {"user": {"colour": "blue"}}}
+        serve(http, name, 120, lambda version: 0.9 if version == "1" else 0.4, **blue)
+        return read(http, rollout_id, name)["status"] != "running"
+
+    for tolerance, ended in ((0.0, ("rolled_back", "fairness")), (1.0, ("promoted", "reward"))):
+        guardrails = {"slow_after": "PT60S", "segment_tolerance": tolerance}
+        rollout = start(http, name, guardrails=guardrails, min_decisions=150)
+        until(partial(serve_both, rollout), "it has ended")
+        found = read(http, rollout, name)
+        assert (found["status"], found["detail"]) == ended
+        assert found["events"][-1]["figures"]["worst_segment"] == "user.colour=red"
+
+
 def test_tolerance_and_time_decide_what_becomes_of_a_version_that_is_like_the_champion(
     two_versions: httpx.Client,
 ) -> None:

@@ -119,6 +119,7 @@ def test_overall_has_an_interval_where_there_is_one() -> None:
         ("ready", {}, ""),
         ("rejected", {"gate": "insufficient_evidence"}, "rejected: insufficient evidence"),
         ("rejected", {}, "rejected"),
+        ("collected", {"gate": "failed"}, "collected: failed"),
     ],
 )
 def test_gate_says_what_became_of_a_version(status: str, metrics: dict[str, object], text: str) -> None:

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
 import pytest
 
+from services.gateway.settings import GatewaySettings
 from services.gateway.shadowing import MOST_WAITING
 from shared.db.engine import write_session
 from shared.domain import Decision, ModelRef
+from shared.model_server import POLL_SECONDS
 from shared.registry.rollouts import step_rollout
 from shared.registry.versions import add_version
 from shared.rollouts import RolloutRef, ShadowScored
@@ -80,6 +82,39 @@ async def test_an_immediate_rollout_makes_a_champion_and_can_be_taken_back(
     assert [move["moved_by"].split()[0] for move in moves] == ["key", "key", "trainer"]
     audit = (await http.get("/v1/audit")).json()["items"]
     assert [entry["verb"] for entry in audit][:2] == ["rollback", "start"]
+
+
+async def test_a_promotion_and_its_rollback_reach_every_gateway_and_no_decision_fails(
+    make_gateway: Callable[..., Gateway],
+) -> None:
+    one, other = make_gateway(), make_gateway()
+    async with one.client() as http, other.client() as http_of_other:
+        (await http.put("/v1/loops/shoes", json=LOOP)).raise_for_status()
+        versions = [await one.publish("shoes", 1), await register(one, 2)]
+        for gateway in (one, other):
+            for version in versions:
+                gateway.models.load(version)
+            await gateway.catch_up()
+
+        async def deciding() -> list[int | None]:
+            """Which version decides at either."""
+            return [(await decide(of, one, [{}]))[0].model_version for of in (http, http_of_other)]
+
+        rollout = await start(http, strategy="immediate")
+        # Whoever was told knows it at once; the other until its next look decides by the one before.
+        assert await deciding() == [2, 1]
+        await other.catch_up()
+        assert await deciding() == [2, 2]
+        (await http.post(f"{URL}/{rollout['rollout_id']}/rollback")).raise_for_status()
+        assert await deciding() == [1, 2]
+        await other.catch_up()
+        assert await deciding() == [1, 1]
+
+
+def test_every_replica_has_looked_within_two_seconds() -> None:
+    """What a promotion waits for: a service loads the version; a gateway sees that, and the alias."""
+    settings = GatewaySettings()
+    assert POLL_SECONDS + settings.models_interval + settings.refresh_interval < 2
 
 
 async def test_subjects_keep_their_arm_and_a_growing_share_takes_none_from_the_version(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from services.trainer.experiences import NextState, PreparedExperience, Replay
-from services.trainer.reporting import Reporter, segment_of
+from services.trainer.reporting import Reporter
+from services.trainer.segments import segment_of
 from shared.db.engine import read_session, write_session
 from shared.db.reports import read_correlations, read_newest_report
 from shared.db.tables import LoopRow

@@ -13,7 +13,7 @@ from services.trainer.rollout_controller import RolloutController
 from services.trainer.shadow_reading import ShadowReader
 from shared.db.engine import read_session, write_session
 from shared.db.tables import DecisionRow, LoopRow, RolloutRow
-from shared.domain import Action, Decision, ModelRef, ModelVersion
+from shared.domain import Action, Context, Decision, ModelRef, ModelVersion
 from shared.eventlog.local import LocalEventLog
 from shared.events import SHADOWS, shadow_record
 from shared.loop_settings import LoopSettings, RolloutSettings
@@ -27,6 +27,10 @@ TENANT, LOOP = "default", "shoes"
 SETTINGS = LoopSettings.model_validate(
     {"modalities": {"title": {"kind": "text"}}, "actions": [{"id": "a"}, {"id": "b"}], "reward_wait_time": "PT5S"}
 )
+SEGMENTED = SETTINGS.model_dump(mode="json") | {
+    "modalities": {"title": {"kind": "text"}, "user": {"kind": "tabular"}},
+    "fairness": {"segments": ["user.country"]},
+}
 DECISION = Decision(
     tenant=TENANT,
     loop_id=LOOP,
@@ -61,6 +65,7 @@ class Stage:
         rewards: tuple[float, float] = (0.5, 0.5),
         share: float = 0.1,
         of_version: float | None = None,
+        context: Context | None = None,
         **changes: object,
     ) -> None:
         """Decisions at one moment; `rewards` are the champion's rate and the version's, `changes` the version's own."""
@@ -75,6 +80,7 @@ class Stage:
                     DECISION,
                     decision_id=f"d{self.sequence}",
                     decided_at=self.now[0],
+                    context=context or {},
                     action_id=self.chance.choice("ab"),
                     model_version=version,
                     assigned_version=version,
@@ -191,6 +197,29 @@ def test_a_version_that_leaves_nothing_to_chance_is_rolled_back_where_the_loop_a
     stage.controller = RolloutController(stage.engine, stage.controller.clock, ShadowReader(stage.log))
     rollout = stage.look(1)
     assert (rollout.status, rollout.detail) == ("rolled_back", "entropy")
+
+
+@pytest.mark.parametrize(("tolerance", "ended"), [(0.0, ("rolled_back", "fairness")), (1.0, ("running", None))])
+def test_a_version_that_is_worse_for_a_segment_is_rolled_back(
+    stage: Stage, tolerance: float, ended: tuple[str, str | None]
+) -> None:
+    """On the whole it earns as much."""
+    fair = LoopSettings.model_validate(SEGMENTED)
+    guarded = stage.rollout.settings.model_dump(mode="json") | {"guardrails": {"segment_tolerance": tolerance}}
+    with write_session(stage.engine) as session:
+        session.get_one(LoopRow, (TENANT, LOOP)).settings = fair.model_dump(mode="json")
+        session.get_one(RolloutRow, (TENANT, LOOP, stage.rollout.rollout_id)).settings = guarded
+    for segment, rewards in (("DE", (0.5, 0.2)), ("FR", (0.5, 0.6)), (None, (0.5, 0.6))):
+        context = {} if segment is None else {"user": {"country": segment}}
+        stage.decide(700, rewards, share=0.5, context=context)
+    rollout = stage.look(6)
+    assert (rollout.status, rollout.detail) == ended
+    figures = rollout.figures
+    assert (figures["segments"], figures["worst_segment"]) == (2, "user.country=DE")
+    assert float(figures["worst_segment_difference_upper"] or 0) < 0
+    with read_session(stage.engine) as session:
+        last = read_rollout_events(session, stage.rollout.ref)[-1]
+    assert last.figures.get("worst_segment") == ("user.country=DE" if ended[1] else None)
 
 
 def test_alarms_stop_it(stage: Stage) -> None:

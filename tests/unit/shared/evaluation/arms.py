@@ -1,7 +1,7 @@
 """Two arms of known truth: a simulator of rollouts at the level of rewards."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from shared.evaluation.arm_comparison import ArmComparison
@@ -48,10 +48,22 @@ class Outcome:
     of_version: int
 
 
-def roll_out(arms: Arms, seed: int, most: int, tolerance: float = 0.05, least: int = 200) -> Outcome:
-    """By the controller's rule for rewards: the guardrail, and the promotion at the last step."""
-    comparison, last = ArmComparison(), arms.step_decisions * (len(arms.steps) - 1)
-    for number, row in enumerate(arms.draw(seed), 1):
+def roll_out(arms: Arms, seed: int, most: int) -> Outcome:
+    """By the controller's rule for rewards."""
+    return judge(arms.draw(seed), arms.step_decisions * (len(arms.steps) - 1), most)
+
+
+def judge(
+    rows: Iterable[tuple[float, bool, float] | tuple[float, bool, float, str | None]],
+    last: int,
+    most: int,
+    tolerance: float = 0.05,
+    least: int = 200,
+) -> Outcome:
+    """By the controller's rule for rewards: the guardrail, and the promotion at the last step, which begins after so
+    many decisions."""
+    comparison = ArmComparison()
+    for number, row in enumerate(rows, 1):
         comparison.add(*row)
         if number % LOOK_EVERY == 0:
             found = comparison.difference(PROMOTION_ALPHA, REWARD_ALPHA)

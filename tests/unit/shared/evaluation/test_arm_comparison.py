@@ -9,7 +9,8 @@ from scipy import stats
 
 from shared.evaluation.arm_comparison import ArmComparison
 from shared.evaluation.confidence_sequences import mixture_scale, normal_mixture_boundary
-from tests.unit.shared.evaluation.arms import Arms, Outcome, roll_out
+from tests.simulator import World, simulate_rollouts
+from tests.unit.shared.evaluation.arms import Arms, Outcome, judge, roll_out
 
 
 def courses(arms: Arms, seeds: range, most: int) -> tuple[Counter[str], list[Outcome]]:
@@ -78,6 +79,40 @@ def test_versions_that_are_alike_are_not_rolled_back(arms: Arms) -> None:
 def test_of_200_rollouts_of_alike_versions_at_most_two_are_rolled_back(arms: Arms) -> None:
     found, _ = courses(arms, range(1000, 1200), 20_000)
     assert found["rolled_back"] <= 2
+
+
+LEARNING = World((0.35, 0.5), contexts=2)
+STEPS = (0.1, 0.25, 0.5)
+
+
+def learned_courses(rollouts: int, most: int, seed: int, lift: float = 0.0) -> tuple[Counter[str], list[Outcome]]:
+    """Both arms learn while they are compared; base reward about .47."""
+    found = simulate_rollouts(LEARNING, most, np.random.default_rng(seed), rollouts, STEPS, 2000, lift)
+    outcomes = [judge(found.rows(one), 4000, most) for one in range(rollouts)]
+    return Counter(outcome.course for outcome in outcomes), outcomes
+
+
+def test_versions_that_are_alike_and_learn_meanwhile_are_not_rolled_back() -> None:
+    found, _ = learned_courses(40, 3000, seed=1)
+    assert found["rolled_back"] <= 1
+
+
+def test_a_version_that_earns_more_and_learns_meanwhile_is_promoted() -> None:
+    found, _ = learned_courses(20, 8000, seed=2, lift=0.2)
+    assert found["promoted"] >= 19
+
+
+@pytest.mark.long
+def test_of_200_rollouts_whose_arms_learn_at_most_two_are_rolled_back() -> None:
+    found, _ = learned_courses(200, 20_000, seed=3)
+    assert found["rolled_back"] <= 2
+
+
+@pytest.mark.long
+def test_of_100_rollouts_of_a_better_version_whose_arms_learn_95_promote_it() -> None:
+    found, outcomes = learned_courses(100, 20_000, seed=4, lift=0.2)
+    assert found["promoted"] >= 95
+    assert max(outcome.decisions for outcome in outcomes) <= 20_000
 
 
 def test_decisions_of_one_subject_are_one_cluster() -> None:
