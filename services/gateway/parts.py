@@ -1,5 +1,6 @@
 """What the application is made of."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from services.gateway.arms import Arms
 from services.gateway.deciding import Decider
 from services.gateway.directory import Directory
 from services.gateway.evaluations import EnqueueEvaluation, Evaluations
+from services.gateway.formats import JSON, MESSAGEPACK, Format
 from services.gateway.idempotency import DecidedBefore, RecentAnswers
 from services.gateway.importing import Importer
 from services.gateway.loops import Loops
@@ -42,6 +44,7 @@ class Parts:
     models: ModelServices
     serving: Serving
     first_version_timeout: float
+    readers: Mapping[Format, RequestReader]
     decider: Decider
     importer: Importer
     appender: Appender
@@ -85,7 +88,6 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
     find_encoder = partial(find_files, folder=settings.encoders) if settings.check_encoders else None
     looking_up = ThreadPoolExecutor(1, thread_name_prefix="decided-before")
     decider = Decider(
-        requests=RequestReader(),
         pipeline=pipeline,
         arms=Arms(serving, ports.draw_secret),
         appender=appender,
@@ -105,6 +107,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
         models=models,
         serving=serving,
         first_version_timeout=settings.first_version_timeout,
+        readers={form: RequestReader(form) for form in (JSON, MESSAGEPACK)},
         decider=decider,
         importer=Importer(engine, appender, storage, clock),
         appender=appender,
