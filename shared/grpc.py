@@ -18,7 +18,9 @@ MESSAGE_LIMITS: Final = (
 # Every RPC may be repeated: it changes nothing, and a decision's draw is keyed by its seed.
 SERVICE_CONFIG: Final = json.dumps(
     {
+        # Over all addresses that a name has; a replica that does not serve yet, or any more, is left out.
         "loadBalancingConfig": [{"round_robin": {}}],
+        "healthCheckConfig": {"serviceName": ""},
         "methodConfig": [
             {
                 "name": [{}],
@@ -59,6 +61,10 @@ class MutualTls:
     def of_server(self) -> grpc.ServerCredentials:
         """A caller without a certificate of the authority is refused."""
         return grpc.ssl_server_credentials([(self.key, self.certificate)], self.authority, require_client_auth=True)
+
+    def of_public_server(self) -> grpc.ServerCredentials:
+        """No certificate is asked of callers."""
+        return grpc.ssl_server_credentials([(self.key, self.certificate)])
 
 
 def mutual_tls(settings: PlatformSettings) -> MutualTls | None:

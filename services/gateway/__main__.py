@@ -13,6 +13,7 @@ from services.gateway.app import create_app
 from services.gateway.authentication import ensure_bootstrap_key, refuse_to_listen_without_keys
 from services.gateway.model_services import Rpcs, Stage
 from services.gateway.parts import Ports, assemble
+from services.gateway.server import start_server
 from services.gateway.settings import GatewaySettings
 from services.gateway.spooling import SpooledLog
 from shared.clocks import wall
@@ -70,7 +71,9 @@ async def serve(settings: GatewaySettings, clock: Clock) -> None:
     parts = assemble(ports, settings)
     parts.directory.refresh()
     refuse_to_listen_without_keys(settings.host, parts.directory, sys.exit)
-    app = create_app(parts, settings.refresh_interval, settings.models_interval)
+    address = settings.grpc_address
+    start_grpc = None if address is None else partial(start_server, parts, address, tls)
+    app = create_app(parts, settings.refresh_interval, settings.models_interval, start_grpc)
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

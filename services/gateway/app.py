@@ -1,10 +1,11 @@
 """The application: its routes, and what runs beside them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+import grpc
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -51,6 +52,8 @@ from services.gateway.routes import (
 from services.gateway.routing import DirectApi, DirectRoute
 from shared.loop_settings import LoopSettings
 
+# For gRPC calls under way when it is told to stop.
+GRACE_SECONDS: Final = 2.0
 # In the order in which they are matched: the busiest first.
 ROUTERS: Final = (
     decisions.deciding,
@@ -91,15 +94,26 @@ BODIES: Final = (
 )
 
 
-def create_app(parts: Parts, refresh_interval: float = 1.0, models_interval: float = 0.25) -> FastAPI:
-    """The gateway over its parts; it keeps them fresh while it runs, and closes the appender and the log at its end."""
+def create_app(
+    parts: Parts,
+    refresh_interval: float = 1.0,
+    models_interval: float = 0.25,
+    start_grpc: Callable[[], Awaitable[grpc.aio.Server]] | None = None,
+) -> FastAPI:
+    """The gateway over its parts; it keeps them fresh while it runs, and closes the appender and the log at its end.
+
+    `start_grpc` starts the same API over gRPC, where there is one.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop_refreshing = parts.directory.keep_fresh(refresh_interval)
         looking = asyncio.create_task(parts.models.keep_looking(models_interval))
         shadowing = asyncio.create_task(parts.shadow.run())
+        server = None if start_grpc is None else await start_grpc()
         yield
+        if server is not None:
+            await server.stop(GRACE_SECONDS)
         for task in (looking, shadowing):
             task.cancel()
         stop_refreshing()

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Final, NoReturn
 
 import structlog
-from fastapi import Request
 from sqlalchemy import Engine
 
 from services.gateway import repository
@@ -25,13 +24,13 @@ WEAK_LENGTH: Final = 32
 log: Final = structlog.get_logger(__name__)
 
 
-def authenticate(directory: Directory, request: Request, needed: Role) -> ApiKey:
-    """The caller's key.
+def authenticate(directory: Directory, authorization: str, needed: Role) -> ApiKey:
+    """The caller's key, by the header or the metadata of that name; empty where there is none.
 
     Raises:
         Problem: there is none, it is not known or was revoked, or its role does not allow what is asked.
     """
-    scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+    scheme, _, sent = authorization.partition(" ")
     if scheme.lower() != "bearer" or not sent.strip():
         raise Problem(ProblemType.NO_KEY, "Send `Authorization: Bearer <key>`.", headers=CHALLENGE)
     digest = key_digest(sent.strip())

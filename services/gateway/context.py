@@ -1,5 +1,7 @@
 """From the context of a request to the context of a decision, value by value, each by its modality's kind."""
 
+import math
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
@@ -7,7 +9,7 @@ import msgspec
 import numpy as np
 import orjson
 
-from services.gateway.media import TEXT, decoded_base64, is_of_kind, media_from_base64, text_media
+from services.gateway.media import TEXT, is_of_kind, media_from_sent, sent_bytes, text_media
 from services.gateway.problems import Problem, ProblemType
 from shared.domain import INLINE_BYTES, ContextValue, Floats, Media
 from shared.loop_settings import ModalitySettings
@@ -36,15 +38,13 @@ def context_of(
         Problem: a value is not what its modality takes; the field is `context.<modality>` or a part of it.
     """
     values: dict[str, ContextValue] = {}
-    # A number beyond float32 is told as a problem.
-    with np.errstate(over="ignore"):
-        for name, value in context.items():
-            field = f"context.{name}"
-            settings = modalities.get(name)
-            if settings is None:
-                raise Problem(ProblemType.UNKNOWN_MODALITY, f"It has {', '.join(sorted(modalities))}.", field)
-            if value is not None:
-                values[name] = READERS[settings.kind](settings, value, media_types, field)
+    for name, value in context.items():
+        field = f"context.{name}"
+        settings = modalities.get(name)
+        if settings is None:
+            raise Problem(ProblemType.UNKNOWN_MODALITY, f"It has {', '.join(sorted(modalities))}.", field)
+        if value is not None:
+            values[name] = READERS[settings.kind](settings, value, media_types, field)
     return values
 
 
@@ -58,10 +58,10 @@ def _text(_: ModalitySettings, value: object, media_types: MediaTypes, field: st
 
 def _media(settings: ModalitySettings, value: object, media_types: MediaTypes, field: str) -> ContextValue:
     match value:
-        case {"data": str(data), "content_type": str(content_type), **rest} if not rest:
-            return media_from_base64(settings.kind, data, content_type, field)
-        case {"data": str(data), **rest} if not rest:
-            return media_from_base64(settings.kind, data, None, field)
+        case {"data": str() | bytes() as data, "content_type": str(content_type), **rest} if not rest:
+            return media_from_sent(settings.kind, data, content_type, field)
+        case {"data": str() | bytes() as data, **rest} if not rest:
+            return media_from_sent(settings.kind, data, None, field)
     return _referred(settings.kind, value, media_types, field)
 
 
@@ -80,8 +80,8 @@ def _referred(kind: str, value: object, media_types: MediaTypes, field: str) -> 
 def _table(_: ModalitySettings, value: object, __: MediaTypes, field: str) -> ContextValue:
     if not isinstance(value, dict):
         raise _wrong_kind("tabular", field)
-    if len(value) > MAX_FIELDS or len(orjson.dumps(value)) > INLINE_BYTES:
-        raise Problem(ProblemType.VALUE_TOO_LARGE, f"At most {MAX_FIELDS} fields and 32 KiB.", field)
+    if len(value) > MAX_FIELDS:
+        raise _large_table(field)
     table: dict[str, float | str | bool] = {}
     for name, cell in value.items():
         if not 1 <= len(name) <= MAX_NAME or (isinstance(cell, str) and len(cell) > MAX_CATEGORY):
@@ -90,35 +90,53 @@ def _table(_: ModalitySettings, value: object, __: MediaTypes, field: str) -> Co
             )
         if isinstance(cell, bool | str):
             table[name] = cell
-        elif isinstance(cell, int | float):
+        elif isinstance(cell, int | float) and math.isfinite(cell):
             table[name] = float(cell)
         elif cell is not None:
             raise Problem(ProblemType.WRONG_KIND, "A field is a number, a word or a flag.", f"{field}.{name}")
+    if len(orjson.dumps(table)) > INLINE_BYTES:
+        raise _large_table(field)
     return table
+
+
+def _large_table(field: str) -> Problem:
+    return Problem(ProblemType.VALUE_TOO_LARGE, f"At most {MAX_FIELDS} fields and 32 KiB.", field)
 
 
 def _embedding(settings: ModalitySettings, value: object, _: MediaTypes, field: str) -> ContextValue:
     match value:
-        case {"data": str(data), **rest} if not rest:
+        case {"data": str() | bytes() as data, **rest} if not rest:
             embedding = _float32(data, field)
         case _:
-            try:
-                embedding = np.array(msgspec.convert(value, list[float]), np.float32)
-            except msgspec.ValidationError:
-                raise _wrong_kind("embedding", field) from None
+            embedding = _from_numbers(value, field)
     if len(embedding) != settings.dimension:
         raise Problem(ProblemType.WRONG_DIMENSION, f"It has {len(embedding)}, the loop {settings.dimension}.", field)
     if not np.isfinite(embedding).all():
-        raise Problem(ProblemType.WRONG_KIND, "A number is beyond 32-bit floating point.", field)
+        raise _beyond_float32(field)
     return embedding
 
 
-def _float32(data: str, field: str) -> Floats:
-    """Numbers of four bytes each, the lowest first, in base64."""
-    decoded = decoded_base64(data, field)
+def _from_numbers(value: object, field: str) -> Floats:
+    try:
+        numbers = msgspec.convert(value, list[float])
+        # A third of the time that numpy takes for a list.
+        return np.frombuffer(struct.pack(f"<{len(numbers)}f", *numbers), "<f4").view(np.float32)
+    except msgspec.ValidationError:
+        raise _wrong_kind("embedding", field) from None
+    except OverflowError:
+        raise _beyond_float32(field) from None
+
+
+def _float32(data: str | bytes, field: str) -> Floats:
+    """Numbers of four bytes each, the lowest first."""
+    decoded = sent_bytes(data, field)
     if len(decoded) % 4:
         raise Problem(ProblemType.WRONG_KIND, "`data` does not hold whole 32-bit numbers.", field)
     return np.frombuffer(decoded, "<f4").astype(np.float32)
+
+
+def _beyond_float32(field: str) -> Problem:
+    return Problem(ProblemType.WRONG_KIND, "A number is beyond 32-bit floating point.", field)
 
 
 def _wrong_kind(kind: str, field: str) -> Problem:

@@ -18,7 +18,7 @@ from services.gateway.pipeline import Draft, Pipeline
 from services.gateway.problems import as_problem
 from services.gateway.ranking import answer_of
 from services.gateway.repository import DecisionKey
-from services.gateway.requests import RequestReader, SentDecision
+from services.gateway.requests import SentDecision
 from services.gateway.spooling import SpoolError
 from services.gateway.storage import Storage
 from shared.domain import Clock, Decision
@@ -41,7 +41,6 @@ class Decider:
     """Makes decisions. `on_decided` is told each one that was made, and whether it is durable; `on_drafted` what there
     was to decide on, by the decision's id."""
 
-    requests: RequestReader
     pipeline: Pipeline
     arms: Arms
     appender: Appender
@@ -54,14 +53,13 @@ class Decider:
     on_drafted: Callable[[str, Draft], None]
     tracing: Tracing = OFF
 
-    async def decide(self, served: ServedLoop, raw: bytes) -> bytes:
+    async def decide(self, served: ServedLoop, request: SentDecision) -> bytes:
         """The answer to one request, as JSON, once the decision is durable, or nothing is left to make it so.
 
         Raises:
-            Problem: the request is not valid, or its id was used for another one.
+            Problem: the request is not valid for the loop, or its id was used for another one.
         """
         with self.tracing.span("decide") as span:
-            request = self.requests.read(raw)
             loop = served.loop
             key = (loop.tenant, loop.loop_id, request.decision_id or str(uuid7()))
             span.tell({LOOP_ID: loop.loop_id, DECISION_ID: key[2]})
@@ -79,10 +77,10 @@ class Decider:
                 structlog.contextvars.bind_contextvars(decision_id=key[2])
                 raise
 
-    async def decide_row(self, served: ServedLoop, raw: bytes) -> bytes:
+    async def decide_row(self, served: ServedLoop, read: Callable[[], SentDecision]) -> bytes:
         """The answer to one request of a batch, or its problem, as JSON."""
         try:
-            return await self.decide(served, raw)
+            return await self.decide(served, read())
         except Exception as error:  # noqa: BLE001 - one row's error is its own
             return orjson.dumps(as_problem(error).body())
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from services.gateway import repository
+from services.gateway.problems import Problem, ProblemType
 from services.gateway.repository import LoopKey
 from shared.db.engine import read_session
 from shared.db.loops import read_loop
@@ -66,6 +67,17 @@ class Directory:
 
     def loop(self, tenant: str, loop_id: str) -> ServedLoop | None:
         return self.snapshot.loops.get((tenant, loop_id))
+
+    def required_loop(self, tenant: str, loop_id: str) -> ServedLoop:
+        """The tenant's loop.
+
+        Raises:
+            Problem: the tenant has none of this name, whoever else may have one.
+        """
+        served = self.loop(tenant, loop_id)
+        if served is None:
+            raise Problem(ProblemType.UNKNOWN_LOOP, "Create it with PUT /v1/loops/{loop_id}.", "loop_id")
+        return served
 
     def loops(self, tenant: str) -> list[Loop]:
         """The tenant's loops, by loop id."""

@@ -29,6 +29,9 @@ Decide from text, images, sound, tables and embeddings, and learn from the feedb
 Every call carries `Authorization: Bearer <key>`; `x-role` of an operation is the role that its key needs (`manage` may
 do everything). Errors are `application/problem+json` with the field at fault. An answer to a decision or to feedback
 means that it is durable. Repeating a request under the same `decision_id` gives the same answer.
+
+Decisions and feedback may also be sent as MessagePack (`Content-Type: application/msgpack`), with the same members, and
+`data` of media and embeddings as bytes in place of base64. Of a key that stands twice the last one counts.
 """
 
 
@@ -53,7 +56,8 @@ class DocumentedApi(FastAPI):
 def operation(access: Access = "manage", body: type[BaseModel] | Schema | None = None, **more: Any) -> Schema:
     """The members of an operation that FastAPI does not know: who may call it, and its body.
 
-    `more` may hold `example`, and `required=False` for a body that may be left out.
+    `more` may hold `example`, `required=False` for a body that may be left out, and `also`: other content types that it
+    may have.
     """
     members: Schema = {ACCESS_MEMBER: access, "security": [] if access == "open" else [{"key": []}]}
     if body is not None:
@@ -61,7 +65,8 @@ def operation(access: Access = "manage", body: type[BaseModel] | Schema | None =
         content = {"schema": schema} | ({"example": more["example"]} if "example" in more else {})
         members["requestBody"] = {
             "required": more.get("required", True),
-            "content": {more.get("content_type", "application/json"): content},
+            "content": {more.get("content_type", "application/json"): content}
+            | {other: {"schema": schema} for other in more.get("also", ())},
         }
     return members
 

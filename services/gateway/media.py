@@ -49,21 +49,23 @@ UNTOLD: Final = "application/octet-stream"
 TEXT: Final = "text/plain"
 
 
-def media_from_base64(kind: str, data: str, content_type: str | None, field: str) -> Media:
+def media_from_sent(kind: str, data: str | bytes, content_type: str | None, field: str) -> Media:
     """The media of a context value; `kind` is image, audio or video.
 
     Raises:
         Problem: not base64, not of this kind or of the content type given, or over the limits.
     """
-    return checked_media(kind, decoded_base64(data, field), content_type or UNTOLD, field)
+    return checked_media(kind, sent_bytes(data, field), content_type or UNTOLD, field)
 
 
-def decoded_base64(data: str, field: str) -> bytes:
-    """The bytes that the member `data` of a context value holds.
+def sent_bytes(data: str | bytes, field: str) -> bytes:
+    """The bytes that the member `data` of a context value holds: in base64, where the format has none.
 
     Raises:
         Problem: not base64.
     """
+    if isinstance(data, bytes):
+        return data
     try:
         return binascii.a2b_base64(data, strict_mode=True)
     except (binascii.Error, ValueError):

@@ -44,10 +44,18 @@ async def read_json(request: Request, limit: int = BODY_BYTES) -> object:
 
 async def read_json_bytes(request: Request, limit: int = BODY_BYTES) -> bytes:
     """A body that should be JSON, not looked at yet; `null` where it is empty."""
-    content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if content_type != "application/json" and not content_type.endswith("+json"):
+    if not is_json(content_type_of(request)):
         raise Problem(ProblemType.UNSUPPORTED_CONTENT_TYPE, "Send `Content-Type: application/json`.")
     return await read_body(request, limit) or b"null"
+
+
+def content_type_of(request: Request) -> str:
+    """Without its parameters; JSON's where none was sent."""
+    return request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+
+
+def is_json(content_type: str) -> bool:
+    return content_type == "application/json" or content_type.endswith("+json")
 
 
 def parse_json(raw: bytes) -> object:

@@ -1,5 +1,6 @@
 """What the application is made of."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from services.gateway.deciding import Decider
 from services.gateway.directory import Directory
 from services.gateway.evaluations import EnqueueEvaluation, Evaluations
 from services.gateway.fitting import Fitting
+from services.gateway.formats import JSON, MESSAGEPACK, Format
 from services.gateway.idempotency import DecidedBefore, RecentAnswers
 from services.gateway.importing import Importer
 from services.gateway.loops import Loops
@@ -46,6 +48,7 @@ class Parts:
     models: ModelServices
     serving: Serving
     first_version_timeout: float
+    readers: Mapping[Format, RequestReader]
     decider: Decider
     importer: Importer
     appender: Appender
@@ -95,7 +98,6 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
     collector = Collector(engine, ports.artifacts, ports.event_log, settings.retention)
     looking_up = ThreadPoolExecutor(1, thread_name_prefix="decided-before")
     decider = Decider(
-        requests=RequestReader(),
         pipeline=pipeline,
         arms=Arms(serving, ports.draw_secret),
         appender=appender,
@@ -117,6 +119,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
         serving=serving,
         first_version_timeout=settings.first_version_timeout,
         version_bytes=settings.version_bytes,
+        readers={form: RequestReader(form) for form in (JSON, MESSAGEPACK)},
         decider=decider,
         importer=Importer(engine, appender, storage, clock),
         appender=appender,

@@ -25,6 +25,7 @@ class ProblemType(Enum):
     """Status and title of each problem; the name is the last part of its type."""
 
     INVALID_JSON = (400, "The body is not JSON that can be read")
+    INVALID_MESSAGEPACK = (400, "The body is not MessagePack that can be read")
     NO_KEY = (401, "No key was sent")
     UNKNOWN_KEY = (401, "The key is not known")
     ROLE_NOT_ALLOWED = (403, "The key's role does not allow this")

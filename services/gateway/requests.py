@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Final
+from math import isfinite
+from typing import Annotated, Any, Final
 
 import msgspec
-import orjson
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from services.gateway.bodies import ID, MAX_BATCH, DecisionBatch, DecisionRequest
+from services.gateway.formats import JSON, MESSAGEPACK, Format
 from services.gateway.parsing import parse_json, validated
 from services.gateway.remembering import Remembered
 from shared.domain import Action
@@ -61,6 +62,12 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     explain: bool | UnsetType = UNSET
 
 
+class _PackedBody(_Body, forbid_unknown_fields=True):
+    """Whose media and embeddings may be bytes; what reads them looks at their members."""
+
+    context: dict[str, list[float] | str | dict[str, Any] | None] | UnsetType = UNSET
+
+
 class _Batch(msgspec.Struct, forbid_unknown_fields=True):
     decisions: Annotated[list[Raw], Meta(min_length=1, max_length=MAX_BATCH)]
 
@@ -70,15 +77,14 @@ class _SentAction(msgspec.Struct, forbid_unknown_fields=True):
     features: Features | UnsetType | None = UNSET
 
 
-BATCH: Final = msgspec.json.Decoder(_Batch)
-
-
 class RequestReader:
-    """Reads requests; an action that came before, byte for byte, is not read again."""
+    """Reads requests in one format; an action that came before, byte for byte, is not read again."""
 
-    def __init__(self, budget: int = ACTIONS_BYTES) -> None:
-        self._body = msgspec.json.Decoder(_Body)
-        self._action = msgspec.json.Decoder(_SentAction)
+    def __init__(self, form: Format = JSON, budget: int = ACTIONS_BYTES) -> None:
+        self._form = form
+        self._body = form.decoder(_Body if form is JSON else _PackedBody)
+        self._action = form.decoder(_SentAction)
+        self._batch = form.decoder(_Batch)
         # With the colons that stand in it.
         self._actions = Remembered[bytes, tuple[Action, int]](budget)
 
@@ -89,13 +95,13 @@ class RequestReader:
             Problem: it is not valid; names the field at fault.
         """
         try:
-            body = self._body.decode(raw)
+            body: _Body = self._body.decode(raw)
             read = [self._read_action(bytes(action)) for action in body.actions or ()]
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return _checked(raw)
+            return checked(self._form.parse(raw))
         if body.previous_decision_id and not body.episode_id:
-            return _checked(raw)
-        if raw.count(b":") > _members(body) + sum(colons for _, colons in read):
+            return checked(self._form.parse(raw))
+        if self._form is JSON and raw.count(b":") > _members(body) + sum(colons for _, colons in read):
             # A colon in a text, or a key that stands twice, which this refuses.
             parse_json(raw)
         return SentDecision(
@@ -111,12 +117,29 @@ class RequestReader:
             explain=body.explain is True,
         )
 
+    def rows_of(self, raw: bytes) -> list[bytes]:
+        """The requests in the body of a batch, none of them read yet.
+
+        Raises:
+            Problem: it is none, as bodies.DecisionBatch documents it.
+        """
+        try:
+            rows = [bytes(row) for row in self._batch.decode(raw).decisions]
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            batch = validated(DecisionBatch, self._form.parse(raw))
+            return [self._form.write(row) for row in batch.decisions]
+        if self._form is JSON and raw.count(b":") > 1 + sum(row.count(b":") for row in rows):
+            parse_json(raw)
+        return rows
+
     def _read_action(self, raw: bytes) -> tuple[Action, int]:
         known = self._actions.get(raw)
         if known is None:
-            sent = self._action.decode(raw)
+            sent: _SentAction = self._action.decode(raw)
             colons = raw.count(b":")
-            if colons > 1 + (sent.features is not UNSET) + len(sent.features or ()):
+            if self._form is MESSAGEPACK:
+                _hold_finite(sent)
+            elif colons > 1 + (sent.features is not UNSET) + len(sent.features or ()):
                 parse_json(raw)
             action = Action(sent.id, None if sent.features is UNSET else sent.features)
             known = replace(action, logged=logged_action(action)), colons
@@ -124,19 +147,9 @@ class RequestReader:
         return known
 
 
-def rows_of(raw: bytes) -> list[bytes]:
-    """The requests in the body of a batch, none of them read yet.
-
-    Raises:
-        Problem: it is none, as bodies.DecisionBatch documents it.
-    """
-    try:
-        rows = [bytes(row) for row in BATCH.decode(raw).decisions]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return [orjson.dumps(row) for row in validated(DecisionBatch, parse_json(raw)).decisions]
-    if raw.count(b":") > 1 + sum(row.count(b":") for row in rows):
-        parse_json(raw)
-    return rows
+def _hold_finite(action: _SentAction) -> None:
+    if not all(isfinite(value) for value in (action.features or {}).values() if isinstance(value, float)):
+        raise msgspec.ValidationError("a feature is not finite")
 
 
 def _members(body: _Body) -> int:
@@ -146,13 +159,12 @@ def _members(body: _Body) -> int:
     return sum(member is not UNSET for member in msgspec.structs.astuple(body)) + len(context) + inner
 
 
-def _checked(raw: bytes) -> SentDecision:
-    """A request in a body that says what is wrong with it, if anything is.
+def checked(value: object) -> SentDecision:
+    """A request in a value that says what is wrong with it, if anything is.
 
     Raises:
         Problem: as above.
     """
-    value = parse_json(raw)
     request = validated(DecisionRequest, value)
     actions = None if request.actions is None else [Action(one.id, one.features) for one in request.actions]
     return SentDecision(

@@ -15,7 +15,7 @@ from services.gateway.authentication import authenticate
 from services.gateway.directory import ServedLoop
 from services.gateway.documentation import ACCESS_MEMBER, Access, DocumentedApi
 from services.gateway.parts import Parts
-from services.gateway.problems import Problem, ProblemType, as_problem, problem_response
+from services.gateway.problems import as_problem, problem_response
 from shared.security import ApiKey
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -36,7 +36,7 @@ class ApiRoute(APIRoute):
             if access == "open":
                 return await handle(request)
             parts = parts_of(request)
-            request.state.caller = authenticate(parts.directory, request, access)
+            request.state.caller = authenticate(parts.directory, request.headers.get("authorization", ""), access)
             # Behind the key: nobody else fills the collector.
             return await (_traced(handle, request, path) if parts.tracing.is_on else handle(request))
 
@@ -123,10 +123,7 @@ def loop_of(request: Request, loop_id: str) -> ServedLoop:
     Raises:
         Problem: the caller's tenant has none of this name, whoever else may have one.
     """
-    served = parts_of(request).directory.loop(caller_of(request).tenant, loop_id)
-    if served is None:
-        raise Problem(ProblemType.UNKNOWN_LOOP, "Create it with PUT /v1/loops/{loop_id}.", "loop_id")
-    return served
+    return parts_of(request).directory.required_loop(caller_of(request).tenant, loop_id)
 
 
 def answered(body: BaseModel | dict[str, object] | bytes, status: int = 200) -> Response:

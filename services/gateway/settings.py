@@ -12,6 +12,12 @@ class GatewaySettings(PlatformSettings):
 
     host: str = Field(default="127.0.0.1", description="Address that it listens on.")
     port: int = Field(default=8000, ge=1, le=65535, description="Port that it listens on.")
+    grpc_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port of the public gRPC API on the same address; where it is not given, there is none.",
+    )
     bootstrap: bool = Field(default=True, description="Make a first manage key for the tenant `default`.")
     bootstrap_key: SecretStr | None = Field(
         default=None, min_length=1, description="That key; where it is not given, one is made in <home>/bootstrap.key."
@@ -87,6 +93,12 @@ class GatewaySettings(PlatformSettings):
         "Kafka hangs, higher spools less when it is slow.",
     )
     shutdown_timeout: int = Field(default=3, ge=1, description="For requests under way when it is told to stop.")
+
+    @property
+    def grpc_address(self) -> str | None:
+        """gRPC target that it listens on beside HTTP."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return None if self.grpc_port is None else f"{host}:{self.grpc_port}"
 
     @property
     def spool(self) -> Path:

@@ -96,7 +96,7 @@ def test_images_of_others_are_pinned(name: str) -> None:
 
 def test_what_must_not_leave_this_machine_listens_nowhere_else() -> None:
     published = [port for service in services().values() for port in service.get("ports", [])]
-    assert len(published) == 3
+    assert len(published) == 4
     assert all(port.startswith("${REWARDLOOP_BIND:-127.0.0.1}:") for port in published)
 
 

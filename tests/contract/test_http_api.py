@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -32,6 +33,14 @@ EXAMPLES = 20
 @schemathesis.serializer("application/x-ndjson")
 def one_line(_: schemathesis.SerializationContext, value: Any) -> bytes:
     return json.dumps(value).encode()
+
+
+@schemathesis.serializer("application/msgpack")
+def packed(_: schemathesis.SerializationContext, value: Any) -> bytes:
+    try:
+        return msgspec.msgpack.encode(value)
+    except OverflowError:  # MessagePack has no such number, and nothing that begins with this byte
+        return b"\xc1"
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Decisions: made, read, listed, activated."""
 
 import asyncio
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -16,11 +17,11 @@ from services.gateway.answers import (
 )
 from services.gateway.bodies import ID, ActivationRequest, DecisionBatch, DecisionRequest
 from services.gateway.documentation import operation, responses
+from services.gateway.formats import PACKED, read_sent
 from services.gateway.moments import iso
 from services.gateway.pages import DecisionQuery, decode_cursor, page_of
-from services.gateway.parsing import BATCH_BYTES, read_json, read_json_bytes, validated
+from services.gateway.parsing import BATCH_BYTES, read_json, validated
 from services.gateway.problems import Problem, ProblemType
-from services.gateway.requests import rows_of
 from services.gateway.routing import ApiRoute, DirectRoute, answered, loop_of, parts_of
 from services.gateway.stored import detail_of, experience_of, summary_of
 from shared.db.decisions import list_decisions, list_experiences, read_decision
@@ -43,7 +44,7 @@ EXAMPLE: Final = {
     "/v1/loops/{loop_id}/decisions",
     summary="Decide",
     responses=responses(DecisionAnswer),
-    openapi_extra=operation("decide", DecisionRequest, example=EXAMPLE),
+    openapi_extra=operation("decide", DecisionRequest, example=EXAMPLE, also=PACKED),
 )
 async def decide(request: Request, loop_id: str) -> Response:
     """Chooses an action. The answer means that the decision is durable.
@@ -52,23 +53,26 @@ async def decide(request: Request, loop_id: str) -> Response:
     version can be reached the answer says so in `fallback_reason`, with the true probability. At most 8 MiB.
     """
     served = loop_of(request, loop_id)
-    raw = await read_json_bytes(request)
-    return answered(await parts_of(request).decider.decide(served, raw))
+    raw, form = await read_sent(request)
+    parts = parts_of(request)
+    return answered(await parts.decider.decide(served, parts.readers[form].read(raw)))
 
 
 @deciding.post(
     "/v1/loops/{loop_id}/decisions:batch",
     summary="Decide up to 256 times",
     responses=responses(DecisionBatchAnswer),
-    openapi_extra=operation("decide", DecisionBatch, example={"decisions": [EXAMPLE]}),
+    openapi_extra=operation("decide", DecisionBatch, example={"decisions": [EXAMPLE]}, also=PACKED),
 )
 async def decide_batch(request: Request, loop_id: str) -> Response:
     """One answer a row, in the order of the request. A row that is at fault has its problem in its place, with `field`
     counted from the row; the others are decided all the same. At most 32 MiB."""
     served = loop_of(request, loop_id)
-    batch = rows_of(await read_json_bytes(request, BATCH_BYTES))
-    decider = parts_of(request).decider
-    rows = await asyncio.gather(*(decider.decide_row(served, row) for row in batch))
+    raw, form = await read_sent(request, BATCH_BYTES)
+    parts = parts_of(request)
+    decider, reader = parts.decider, parts.readers[form]
+    batch = reader.rows_of(raw)
+    rows = await asyncio.gather(*(decider.decide_row(served, partial(reader.read, row)) for row in batch))
     return answered(b'{"decisions":[' + b",".join(rows) + b"]}")
 
 

@@ -8,7 +8,7 @@ from services.gateway.answers import FeedbackAnswer
 from services.gateway.bodies import MAX_FEEDBACK, FeedbackRequest
 from services.gateway.documentation import REFERENCE, operation, responses
 from services.gateway.feedback import feedback_of
-from services.gateway.parsing import read_json
+from services.gateway.formats import PACKED, read_sent
 from services.gateway.routing import DirectRoute, answered, loop_of, parts_of
 from shared.events import FEEDBACK, feedback_record
 
@@ -24,7 +24,7 @@ EXAMPLE: Final = {"decision_id": "0198f0c2-8a6b-7c31-9d5e-2f4b6a8c0e12", "metric
     status_code=202,
     summary="Send feedback",
     responses=responses(FeedbackAnswer, 202, "Durable"),
-    openapi_extra=operation("feedback", ONE_OR_MANY, example=EXAMPLE),
+    openapi_extra=operation("feedback", ONE_OR_MANY, example=EXAMPLE, also=PACKED),
 )
 async def send_feedback(request: Request, loop_id: str) -> Response:
     """One event, or a list of up to 1,000: all are taken, or none where one is not valid.
@@ -34,7 +34,8 @@ async def send_feedback(request: Request, loop_id: str) -> Response:
     """
     loop = loop_of(request, loop_id).loop
     parts = parts_of(request)
-    events = feedback_of(loop, await read_json(request), parts.clock(), parts.tracing.current)
+    raw, form = await read_sent(request)
+    events = feedback_of(loop, form.parse(raw), parts.clock(), parts.tracing.current)
     await parts.appender.append(FEEDBACK, [feedback_record(event) for event in events])
     parts.metrics.took_feedback(len(events))
     return answered({"accepted": len(events), "feedback_ids": [event.feedback_id for event in events]}, 202)

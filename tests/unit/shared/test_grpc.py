@@ -1,12 +1,16 @@
+import asyncio
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
 import pytest
 from google.protobuf.message import Message
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from shared.grpc import open_channel
 from shared.pb.serving.v1 import serving_pb2, serving_pb2_grpc
@@ -33,9 +37,11 @@ async def address() -> AsyncIterator[str]:
         yield f"unix:{Path(folder) / 'socket'}"
 
 
-async def start(address: str, servicer: Flaky) -> grpc.aio.Server:
-    server = grpc.aio.server()
+async def start(address: str, servicer: Flaky, status: health.aio.HealthServicer | None = None) -> grpc.aio.Server:
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     serving_pb2_grpc.add_ModelServiceServicer_to_server(servicer, server)
+    if status is not None:
+        health_pb2_grpc.add_HealthServicer_to_server(status, server)
     server.add_insecure_port(address)
     await server.start()
     return server
@@ -66,6 +72,53 @@ async def test_a_service_that_comes_back_is_found(address: str) -> None:
             server = await start(address, Flaky())
             await stub.ListModels(serving_pb2.ListModelsRequest(), timeout=10, wait_for_ready=True)
             await server.stop(None)
+
+
+async def test_replicas_share_the_calls_and_one_that_dies_costs_none() -> None:
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    replicas = [Flaky(), Flaky()]
+    servers = [await start(address, replica) for address, replica in zip(addresses, replicas, strict=True)]
+    async with open_channel(f"ipv4:{','.join(addresses)}") as channel:
+        stub = serving_pb2_grpc.ModelServiceStub(channel)
+        await until_called(stub, replicas[0])
+        await until_called(stub, replicas[1])
+        await servers[0].stop(None)
+        for _ in range(50):
+            await stub.ListModels(serving_pb2.ListModelsRequest(), timeout=10)
+    await servers[1].stop(None)
+    assert replicas[0].calls + replicas[1].calls > 50
+
+
+async def test_a_replica_is_called_while_it_says_that_it_serves() -> None:
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    replicas, statuses = [Flaky(), Flaky()], [health.aio.HealthServicer(), health.aio.HealthServicer()]
+    await statuses[0].set("", health_pb2.HealthCheckResponse.SERVING)
+    await statuses[1].set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    servers = [await start(*of) for of in zip(addresses, replicas, statuses, strict=True)]
+    async with open_channel(f"ipv4:{','.join(addresses)}") as channel:
+        stub = serving_pb2_grpc.ModelServiceStub(channel)
+        for _ in range(20):
+            await stub.ListModels(serving_pb2.ListModelsRequest(), timeout=10)
+        assert [replica.calls for replica in replicas] == [20, 0]
+        await statuses[1].set("", health_pb2.HealthCheckResponse.SERVING)
+        await until_called(stub, replicas[1])
+    for server in servers:
+        await server.stop(None)
+
+
+async def until_called(stub: serving_pb2_grpc.ModelServiceStub, replica: Flaky) -> None:
+    """Calls until this one has answered."""
+    async with asyncio.timeout(30):
+        while not replica.calls:
+            await stub.ListModels(serving_pb2.ListModelsRequest(), timeout=10)
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def test_channels_need_no_torch() -> None:

@@ -2,11 +2,13 @@
 
 import base64
 import io
+import math
 import struct
 import wave
 import zlib
 
 import httpx
+import msgspec
 import orjson
 import pytest
 from PIL import Image
@@ -157,6 +159,52 @@ JSON = {
 async def test_json(http: httpx.AsyncClient, gateway: Gateway, raw: bytes) -> None:
     assert_problem(await http.post(URL, content=raw), 400, "invalid-json", None)
     assert gateway.log.topics == {}
+
+
+PACKED = {"Content-Type": "application/msgpack"}
+MESSAGEPACK = {
+    "nothing but a length": b"\xdd\xff\xff\xff\xff",
+    "cut": msgspec.msgpack.encode({"context": {"title": "x"}})[:-1],
+    "more behind it": msgspec.msgpack.encode({}) + b"\xc0",
+    "a key that is no text": msgspec.msgpack.encode({"context": {1: "x"}}),
+    "an extension": msgspec.msgpack.encode({"context": {"title": msgspec.msgpack.Ext(5, b"x")}}),
+    "not UTF-8": b"\x81\xa1\xff\xc0",
+    "deep": b"\x81\xa7context" + b"\x91" * 500 + b"\xc0",
+    "deeper": b"\x91" * 100_000,
+    "NaN in a feature": msgspec.msgpack.encode({"actions": [{"id": "a", "features": {"x": math.nan}}]}),
+    "JSON": b'{"context": {}}',
+}
+
+
+@pytest.mark.parametrize("raw", MESSAGEPACK.values(), ids=MESSAGEPACK)
+async def test_messagepack(http: httpx.AsyncClient, gateway: Gateway, raw: bytes) -> None:
+    assert_problem(await http.post(URL, content=raw, headers=PACKED), 400, "invalid-messagepack", None)
+    events = f"{URL.removesuffix('decisions')}feedback"
+    assert (await http.post(events, content=raw, headers=PACKED)).status_code in (400, 422)
+    assert gateway.log.topics == {}
+
+
+@pytest.mark.parametrize(
+    ("context", "kind", "field"),
+    [
+        ({"vector": [math.nan, 0.0, 0.0]}, "wrong-kind", "context.vector"),
+        ({"vector": {"data": bytes(11)}}, "wrong-kind", "context.vector"),
+        ({"user": {"age": math.inf}}, "wrong-kind", "context.user.age"),
+        ({"user": {"photo": b"x"}}, "wrong-kind", "context.user.photo"),
+        ({"photo": {"data": b"x"}}, "not-an-image", "context.photo"),
+    ],
+)
+async def test_packed_context(
+    http: httpx.AsyncClient, gateway: Gateway, context: object, kind: str, field: str
+) -> None:
+    raw = msgspec.msgpack.encode({"context": context})
+    assert_problem(await http.post(URL, content=raw, headers=PACKED), 422, kind, field)
+    assert gateway.log.topics == {}
+
+
+async def test_a_packed_body_is_bounded(http: httpx.AsyncClient) -> None:
+    raw = msgspec.msgpack.encode({"context": {"title": "x" * (9 * 2**20)}})
+    assert_problem(await http.post(URL, content=raw, headers=PACKED), 413, "body-too-large", None)
 
 
 async def test_duplicate_keys_are_refused_by_name(http: httpx.AsyncClient) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import httpx
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -61,6 +62,29 @@ async def test_without_a_version_the_answer_is_uniform_and_logged(gateway: Gatew
     assert logged.subject_id == "u-17"
     assert logged.context == {"title": "Red shoe"}
     assert logged.settings_revision == 1
+
+
+async def test_a_packed_request_is_answered_and_logged_like_the_same_in_json(
+    gateway: Gateway, http: httpx.AsyncClient
+) -> None:
+    picture, vector = png(), np.array([1, 2, 3], np.float32)
+    same = {"decision_id": "d-1", "subject_id": "u-17"}
+    values = {"title": "Red shoe", "user": {"age": 31, "new": True}}
+    text = {"photo": {"data": as_base64(picture)}, "vector": vector.tolist()}
+    packed = {"photo": {"data": picture}, "vector": {"data": vector.tobytes()}}
+    first = await http.post(URL, json=same | {"context": values | text})
+    body = msgspec.msgpack.encode(same | {"context": values | packed})
+    second = await http.post(URL, content=body, headers={"Content-Type": "application/msgpack"})
+    assert first.raise_for_status().content == second.raise_for_status().content
+    event = {"decision_id": "d-1", "metric": "click", "value": 1}
+    answer = await http.post(
+        "/v1/loops/shoes/feedback",
+        content=msgspec.msgpack.encode([event, event]),
+        headers={"Content-Type": "application/msgpack"},
+    )
+    assert answer.raise_for_status().json()["accepted"] == 2
+    (logged,) = decisions(gateway)
+    assert logged.context["user"] == {"age": 31.0, "new": True}
 
 
 async def test_a_version_decides_and_its_scores_are_told(gateway: Gateway, http: httpx.AsyncClient) -> None:

@@ -3,15 +3,16 @@
 import json
 from collections.abc import Callable
 
-import orjson
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway.bodies import DecisionRequest
-from services.gateway.parsing import parse_json, validated
+from services.gateway.formats import JSON, MESSAGEPACK, Format
+from services.gateway.parsing import validated
 from services.gateway.problems import Problem, ProblemType
-from services.gateway.requests import RequestReader, rows_of
+from services.gateway.requests import RequestReader
 from shared.domain import Action
 from shared.pb.events.v1 import events_pb2
 from shared.wire import action_from_pb
@@ -51,13 +52,13 @@ def fault(read: Callable[[bytes], object], raw: bytes) -> tuple[ProblemType, str
     return None
 
 
-def documented(raw: bytes) -> DecisionRequest:
-    return validated(DecisionRequest, parse_json(raw))
+def holds_as_documented(form: Format, raw: bytes) -> None:
+    """Whether it is taken, and what is found in it, is as its documented body says."""
 
+    def documented(raw: bytes) -> DecisionRequest:
+        return validated(DecisionRequest, form.parse(raw))
 
-@given(BODIES)
-def test_what_is_taken_and_what_it_holds_is_as_documented(body: dict[str, object]) -> None:
-    raw, reader = json.dumps(body).encode(), RequestReader()
+    reader = RequestReader(form)
     assert fault(reader.read, raw) == fault(documented, raw)
     if fault(documented, raw) is not None:
         return
@@ -67,6 +68,20 @@ def test_what_is_taken_and_what_it_holds_is_as_documented(body: dict[str, object
     actions = None if found.actions is None else [{"id": one.id, "features": one.features} for one in found.actions]
     assert (actions, list(found.excluded_action_ids)) == (expected.pop("actions"), expected.pop("excluded_action_ids"))
     assert {name: getattr(found, name) for name in expected} == expected
+
+
+@given(BODIES)
+def test_json_is_taken_as_documented(body: dict[str, object]) -> None:
+    holds_as_documented(JSON, json.dumps(body).encode())
+
+
+@given(BODIES)
+def test_messagepack_is_taken_as_documented(body: dict[str, object]) -> None:
+    try:
+        raw = msgspec.msgpack.encode(body)
+    except OverflowError:  # MessagePack has no such number
+        return
+    holds_as_documented(MESSAGEPACK, raw)
 
 
 def test_an_action_that_came_before_is_the_same_and_was_written_once() -> None:
@@ -102,15 +117,18 @@ def test_a_key_that_stands_twice_is_refused_wherever_it_stands(raw: bytes) -> No
 
 
 def test_rows_of_a_batch_are_left_as_they_are() -> None:
+    reader = RequestReader()
     rows = [b'{"decision_id": "d:1"}', b'"nothing"', b'{"context": {"title": "a:b"}}']
-    assert rows_of(b'{"decisions": [' + b", ".join(rows) + b"]}") == rows
-    for raw in (
-        b"[]",
-        b'{"decisions": []}',
-        b'{"decisions": [{}], "more": 1}',
-        orjson.dumps({"decisions": [{}] * 257}),
-    ):
-        with pytest.raises(Problem):
-            rows_of(raw)
+    assert reader.rows_of(b'{"decisions": [' + b", ".join(rows) + b"]}") == rows
+    for body in ([], {"decisions": []}, {"decisions": [{}], "more": 1}, {"decisions": [{}] * 257}):
+        for form in (JSON, MESSAGEPACK):
+            with pytest.raises(Problem):
+                RequestReader(form).rows_of(form.write(body))
     with pytest.raises(Problem, match="same key twice"):
-        rows_of(b'{"decisions": [{}], "decisions": [{}]}')
+        reader.rows_of(b'{"decisions": [{}], "decisions": [{}]}')
+
+
+def test_rows_of_a_packed_batch_are_left_as_they_are() -> None:
+    rows: list[object] = [{"decision_id": "d:1"}, "nothing", {"context": {"vector": {"data": b"\0" * 12}}}]
+    packed = RequestReader(MESSAGEPACK).rows_of(msgspec.msgpack.encode({"decisions": rows}))
+    assert [msgspec.msgpack.decode(row) for row in packed] == rows
