@@ -8,6 +8,7 @@ unless others are asked for; VW has those that are best for the stream.
 
 import argparse
 import importlib.util
+import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -15,13 +16,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final, Literal, NamedTuple
 
+import httpx
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmarks import expectations
 from benchmarks.measured import Measured
-from benchmarks.serving import served_platform
+from benchmarks.serving import served_platform, wait_for_version
 
 NAMES: Final = ("digits", "fmnist", "mnist", "av", "avm", "drift")
 CLASSES: Final = 10
@@ -104,6 +106,7 @@ class Driver(NamedTuple):
             return StreamResult(asked=asked, hits=hits, seconds=round(seconds, 1))
         with tempfile.TemporaryDirectory() as home, served_platform(Path(home)) as (url, key, _):
             arguments.url, arguments.key = url, key
+            _wait_for_trainer(url, key)
             hits, seconds = self.module.through_rewardloop(arguments, *rows)
             told = expectations.read_newest_loop(Path(home))
         return StreamResult(
@@ -140,6 +143,16 @@ def decisions_to_recover(hits: Sequence[int], window: int = 100, share: float = 
         if float(np.mean(hits[half + seen - window : half + seen])) >= share * level:
             return seen
     return None
+
+
+def _wait_for_trainer(url: str, key: str) -> None:
+    """The gateway is ready some seconds before the trainer, which makes a loop's first version: until then decisions
+    are spread evenly. A stream is to show how a platform that runs learns, not how one starts."""
+    loop = f"{url}/v1/loops/first"
+    body = {"modalities": {"title": {"kind": "text"}}, "actions": [{"id": "a"}, {"id": "b"}]}
+    with httpx.Client(headers={"Authorization": f"Bearer {key}"}, timeout=60) as http:
+        http.put(loop, json=body).raise_for_status()
+        wait_for_version(http, f"{loop}/decisions", json.dumps({"context": {"title": "one"}}).encode())
 
 
 def _data_of(stream: str) -> str:

@@ -16,8 +16,9 @@ from shared.registry.manifest import INTERACTIONS, Architecture
 # Of standardised rewards: a probability of one half until the network has learned better.
 FIRST_VARIANCE: Final = 0.25
 LOG_VARIANCE_RANGE: Final = (-10.0, 4.0)
-# How much more or less than an experience of FIRST_VARIANCE one counts in the head at most.
-MOST_WEIGHT: Final = 16.0
+# How much more or less than an experience of FIRST_VARIANCE one counts in the head at most: what a network has learned
+# by heart looks certain to it, and would outweigh all that is new.
+MOST_WEIGHT: Final = 2.0
 
 
 class QValues(NamedTuple):
