@@ -10,6 +10,7 @@ from shared.evaluation.estimators import EstimatorName
 from shared.evaluation.evaluation import EvaluationResult
 from shared.evaluation.settings import Target
 from shared.loop_settings import FrozenTo, LoopSettings
+from shared.registry.manifest import CurvePoint
 from shared.security import Role
 
 Moment = str
@@ -263,6 +264,9 @@ class ModelVersionDetail(ModelVersionAnswer):
     architecture: dict[str, object]
     settings: dict[str, object] = Field(description="The loop's settings that it was trained under.")
     code_version: str
+    training_curve: list[CurvePoint] = Field(
+        description="Of its fine-tune, at most a hundred points; empty of a first version."
+    )
 
 
 class MediaAnswer(Answer):

@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Final, Literal, NoReturn
 
 import structlog
 from fastapi import Request
@@ -25,8 +25,8 @@ WEAK_LENGTH: Final = 32
 log: Final = structlog.get_logger(__name__)
 
 
-def authenticate(directory: Directory, request: Request, needed: Role) -> ApiKey:
-    """The caller's key.
+def authenticate(directory: Directory, request: Request, needed: Role | Literal["any"]) -> ApiKey:
+    """The caller's key; where `any` is needed, whatever its role.
 
     Raises:
         Problem: there is none, it is not known or was revoked, or its role does not allow what is asked.
@@ -39,7 +39,7 @@ def authenticate(directory: Directory, request: Request, needed: Role) -> ApiKey
     # The look-up is by digest, which a caller cannot steer; the comparison does not tell how far it came.
     if key is None or not hmac.compare_digest(key.sha256, digest):
         raise Problem(ProblemType.UNKNOWN_KEY, "It was never made, or it was revoked.", headers=CHALLENGE)
-    if not role_allows(key.role, needed):
+    if needed != "any" and not role_allows(key.role, needed):
         raise Problem(ProblemType.ROLE_NOT_ALLOWED, f"This needs the role `{needed}`; the key has `{key.role}`.")
     return key
 

@@ -1,5 +1,6 @@
 """A version becomes part of the registry: parts, then the manifest, then its row with its alias and its run's end."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from typing import Final
@@ -18,7 +19,7 @@ from shared.loop_settings import Loop
 from shared.networks.online_head import HeadStatistics
 from shared.networks.parts import save_module, save_policy
 from shared.registry.artifacts import ArtifactStore
-from shared.registry.manifest import Manifest, Part
+from shared.registry.manifest import CurvePoint, Manifest, Part
 from shared.registry.rollouts import open_rollout, start_rollout
 from shared.registry.versions import add_version, move_alias, next_version, read_champion
 
@@ -38,6 +39,7 @@ class Candidate:
     metrics: dict[str, float | str | None]
     takes_over: bool
     detail: str | None = None
+    training_curve: Sequence[CurvePoint] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ def _manifest(
         parts=parts,
         covers_sequence=candidate.covers_sequence,
         metrics=candidate.metrics,
+        training_curve=list(candidate.training_curve),
     )
 
 

@@ -114,6 +114,16 @@ def _view_width(modalities: int, actions: int) -> int:
     return max(LEAST_VIEW_WIDTH, min(VIEW_WIDTH, min(VIEWS_WIDTH, room) // modalities - 1))
 
 
+class CurvePoint(BaseModel):
+    """A fine-tune at one of its steps, counted from 1: the loss around it, and the learning rate it was made at."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: int
+    loss: float
+    learning_rate: float
+
+
 class Manifest(BaseModel):
     """The immutable description of one model version; its own SHA-256 stands in the version's row."""
 
@@ -135,3 +145,5 @@ class Manifest(BaseModel):
     # The head statistics cover the experiences up to this sequence.
     covers_sequence: int
     metrics: dict[str, float | str | None]
+    # Empty of a first version, and of versions older than curves.
+    training_curve: list[CurvePoint] = []

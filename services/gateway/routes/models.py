@@ -58,7 +58,7 @@ async def list_models(request: Request, loop_id: str, query: Annotated[PageQuery
     openapi_extra=operation(),
 )
 async def read_model(request: Request, loop_id: str, version: str) -> Response:
-    """With its architecture, the settings that it was trained under, and its files of weights."""
+    """With its architecture, the settings that it was trained under, its files of weights, its fine-tune's curve."""
     loop, parts = loop_of(request, loop_id).loop, parts_of(request)
 
     def read() -> ModelVersionDetail | None:
@@ -105,4 +105,5 @@ def _detail(version: ModelVersion, aliases: dict[int, list[str]], storage: Stora
         architecture=manifest.architecture.model_dump(mode="json"),
         settings=manifest.settings.model_dump(mode="json"),
         code_version=manifest.code_version,
+        training_curve=manifest.training_curve,
     )
