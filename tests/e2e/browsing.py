@@ -21,7 +21,7 @@ REFRESH = 0.2
 STOP_SECONDS = 6
 Scheme = Literal["light", "dark"]
 # A busy machine is slow, not wrong.
-PATIENCE = 30_000
+PATIENCE = 60_000
 expect.set_options(timeout=PATIENCE)
 # Of axe: what keeps somebody from using a page, or makes it hard.
 SERIOUS = ("serious", "critical")
