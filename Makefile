@@ -102,6 +102,9 @@ bench: install-dev ## Decisions per second, beside the bare limit and other serv
 bench-joiner: install-dev services ## Events per second that the joiner joins on PostgreSQL and Kafka, beside reading the log alone
 	$(BIN)/python -m benchmarks.joiner $(ARGS)
 
+bench-pages: install-dev browser ## Seconds until a loop's pages show with 100,000 decisions behind them
+	$(BIN)/python -m benchmarks.pages $(ARGS)
+
 bench-learning: install-dev ## Reward earned on real streams beside Vowpal Wabbit (ARGS="--streams digits --seeds 1" does less)
 	$(BIN)/python -m benchmarks.learning $(ARGS)
 

@@ -5,10 +5,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shared.loop_report import ModalityCorrelation, ModalityImportance
+from shared.loop_report import Fairness, ModalityCorrelation, ModalityImportance
 
 Range = tuple[float, float]
-RunStatus = Literal["queued", "running", "succeeded", "failed", "skipped"]
+Role = Literal["decide", "feedback", "manage"]
 
 
 class Answer(BaseModel):
@@ -30,6 +30,17 @@ class RewardDefinition(Answer):
     range: Range
 
 
+class Exploration(Answer):
+    strategy: str
+    floor: float
+
+
+class Key(Answer):
+    """The key of who is signed in."""
+
+    role: Role
+
+
 class Loop(Answer):
     """A loop; `aliases` names model versions."""
 
@@ -37,7 +48,13 @@ class Loop(Answer):
     modalities: dict[str, Modality]
     actions: list[ActionName]
     reward: RewardDefinition
+    exploration: Exploration
     aliases: dict[str, str]
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """By modality."""
+        return {name: modality.kind for name, modality in self.modalities.items()}
 
     @property
     def champion(self) -> str | None:
@@ -62,13 +79,30 @@ class RewardBucket(Answer):
     first_sequence: int
     last_sequence: int
     mean: float
+    interval: Range | None
     count: int
     last_decided_at: datetime
     model_version: str | None = None
 
 
+class Reported(Answer):
+    """What the newest report is about."""
+
+    model_version: str
+    experiences: int
+    computed_at: datetime
+
+
+class CorrelationPoint(Answer):
+    """How the action followed the state when a report was made."""
+
+    sequence: int
+    correlation: float | None
+    permuted: float | None
+
+
 class Statistics(Answer):
-    """What a loop has gathered and earned."""
+    """What a loop has gathered and earned; `joiner_lag` is None while the event log is away."""
 
     decisions: int
     feedback: int
@@ -77,11 +111,22 @@ class Statistics(Answer):
     late_feedback: int
     duplicate_feedback: int
     duplicate_decisions: int
+    duplicate_activations: int
+    conflicting_decisions: int
+    dead_letters: int
+    tenant_dead_letters: int
+    restated: int
+    joiner_lag: dict[str, int] | None
+    spooled: dict[str, int]
+    share_closed_by_timeout: float
     reward: RewardEstimate | None
     reward_by_version: list[VersionReward]
     reward_curve: list[RewardBucket]
+    reported: Reported | None
     modality_importance: ModalityImportance | None
     modality_correlation: ModalityCorrelation | None
+    modality_correlation_history: list[CorrelationPoint]
+    fairness: dict[str, Fairness]
     warnings: list[str]
 
     @property
@@ -100,43 +145,6 @@ class DecisionSummary(Answer):
     fallback_reason: str | None
     served_action_id: str | None
     reward: float | None
-
-
-class ModelVersion(Answer):
-    """A model version with its lineage, and what was measured of it."""
-
-    version: str
-    status: Literal["ready", "rejected", "collected"]
-    aliases: list[str]
-    parent: str | None
-    created_at: datetime
-    metrics: dict[str, float | str | None]
-
-    @property
-    def gate(self) -> str | None:
-        """What the gate found; None where it was never held against a champion."""
-        finding = self.metrics.get("gate")
-        return finding if isinstance(finding, str) else None
-
-    @property
-    def difference(self) -> float | None:
-        """The gate's estimate of how much more reward than the champion it earns, in units of the reward's range."""
-        difference = self.metrics.get("difference")
-        return difference if isinstance(difference, float) else None
-
-
-class TrainingRun(Answer):
-    """One making of a model version; `progress` goes from 0 to 1."""
-
-    training_run_id: str
-    kind: Literal["initialise", "fine_tune"]
-    status: RunStatus
-    progress: float
-    steps: int
-    loss: float | None
-    requested_at: datetime
-    model_version: str | None
-    detail: str | None
 
 
 class RankedAction(Answer):
@@ -168,6 +176,7 @@ class Decision(DecisionSummary):
 
     context: dict[str, object]
     ranking: list[RankedAction]
+    modality_importance: dict[str, float] | None
     feedback: list[StoredFeedback]
 
     def media(self, name: str) -> MediaValue | None:
@@ -176,3 +185,14 @@ class Decision(DecisionSummary):
             return MediaValue.model_validate(self.context.get(name))
         except ValidationError:
             return None
+
+
+class DeadLetter(Answer):
+    """A record of the tenant's that the joiner put aside."""
+
+    dead_letter_id: str
+    topic: str
+    reason: str
+    dead_at: datetime
+    replayed_at: datetime | None
+    size: int

@@ -1,20 +1,38 @@
 """The dashboard as a web application: routes to pages, who may open them, and what browsers are told to allow."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Final
 
 import nicegui
-from fastapi import FastAPI, Form, Response
+from fastapi import FastAPI, Form, Request, Response
 from nicegui import ui
 from nicegui.storage import Storage
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.responses import RedirectResponse
+from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.dashboard import session
+from services.dashboard.calling import GatewayError
 from services.dashboard.elements import Text, box, link
-from services.dashboard.pages import decision, loop, overview, sign_in
+from services.dashboard.gateway import GatewayClient
+from services.dashboard.pages import (
+    actions,
+    decision,
+    evaluations,
+    fairness,
+    importing,
+    joiner,
+    lookup,
+    loop,
+    modalities,
+    overview,
+    rollouts,
+    sign_in,
+    training,
+    versions,
+)
 from services.dashboard.site import Site
 
 STYLE: Final = Path(__file__).parent / "style.css"
@@ -22,6 +40,27 @@ ICON: Final = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path fill="none" stroke="#5b63d3" stroke-width="2.6" '
     'stroke-linecap="round" d="M19.5 12a7.5 7.5 0 1 1-2.6-5.7"/><circle cx="19" cy="6.2" r="2.8" fill="#5b63d3"/></svg>'
 )
+LoopPage = Callable[[Site, str, str], Awaitable[None]]
+OnePage = Callable[[Site, str, str, str], Awaitable[None]]
+# The pages of a loop by where they stand below it, with what their titles begin with.
+LOOP_PAGES: Final[dict[str, tuple[str, LoopPage]]] = {
+    "": ("", loop.show),
+    "/actions": ("Actions · ", actions.show),
+    "/modalities": ("Modalities · ", modalities.show),
+    "/fairness": ("Fairness · ", fairness.show),
+    "/joiner": ("Joiner · ", joiner.show),
+    "/training-runs": ("Training · ", training.show_all),
+    "/models": ("Versions · ", versions.show_all),
+    "/evaluations": ("Evaluations · ", evaluations.show_all),
+    "/import": ("Import · ", importing.show),
+}
+# Of one thing of a loop's, by the name of its list.
+ONE_PAGES: Final[dict[str, tuple[str, OnePage]]] = {
+    "decisions": ("Decision · ", decision.show),
+    "training-runs": ("Training run · ", training.show_one),
+    "rollouts": ("Rollout · ", rollouts.show_one),
+    "evaluations": ("Evaluation · ", evaluations.show_one),
+}
 HEADERS: Final = {
     # NiceGUI's pages hold their script, and Vue compiles templates in the browser.
     "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -73,30 +112,61 @@ def _add_pages(site: Site) -> None:
 
     @nicegui.app.post(session.SIGN_IN)
     async def take_key(key: Annotated[str, Form()] = "", wanted: Annotated[str, Form()] = "/") -> Response:
-        problem = await sign_in.problem_of(site, key.strip())
+        problem = await sign_in.sign_in(site, key.strip())
         if problem is not None:
             return RedirectResponse(session.sign_in_address(wanted, problem), status_code=303)
-        session.sign_in(key.strip())
         return RedirectResponse(session.local_path(wanted), status_code=303)
 
     @ui.page("/", title="Loops · Rewardloop", response_timeout=patience)
     async def overview_page() -> None:
-        await overview.show(site, _key())
+        if session.may_manage():
+            await overview.show(site, _key())
+        else:
+            lookup.show()
 
-    @ui.page("/loops/{loop_id}", response_timeout=patience)
-    async def loop_page(loop_id: str) -> None:
-        ui.page_title(f"{loop_id} · Rewardloop")
-        await loop.show(site, _key(), loop_id)
+    for below, (name, page) in LOOP_PAGES.items():
+        _add_loop_page(site, below, name, page, patience)
+    for things, (name, one_page) in ONE_PAGES.items():
+        _add_one_page(site, things, name, one_page, patience)
 
-    @ui.page("/loops/{loop_id}/decisions/{decision_id}", response_timeout=patience)
-    async def decision_page(loop_id: str, decision_id: str) -> None:
-        ui.page_title(f"Decision · {loop_id} · Rewardloop")
-        await decision.show(site, _key(), loop_id, decision_id)
+    @ui.page("/loops/{loop_id}/rollouts", response_timeout=patience)
+    async def rollouts_page(loop_id: str, version: str = "") -> None:
+        ui.page_title(f"Rollouts · {loop_id} · Rewardloop")
+        await rollouts.show_all(site, _key(), loop_id, version)
+
+    @ui.page("/loops/{loop_id}/models/{version}", response_timeout=patience)
+    async def version_page(loop_id: str, version: str, against: str | None = None) -> None:
+        ui.page_title(f"Version {version} · {loop_id} · Rewardloop")
+        await versions.show_one(site, _key(), loop_id, version, against)
+
+    @nicegui.app.post("/loops/{loop_id}/import")
+    async def take_log(request: Request, loop_id: str) -> Response:
+        """The file's lines go on to the gateway as they come: nothing is kept here."""
+        line_format = request.query_params.get("format", "rows")
+        try:
+            report = await GatewayClient(site.http, _key()).import_log(loop_id, line_format, request.stream())
+        except GatewayError as error:
+            return JSONResponse({"problem": str(error)}, status_code=502)
+        return Response(report.model_dump_json(), media_type="application/json")
 
     @ui.page("/{path:path}", title="Not found · Rewardloop")
     def nothing_here(path: str) -> None:
         ui.context.client.status_code = 404
         _show_message("Nothing here", "There is no page at this address.")
+
+
+def _add_loop_page(site: Site, below: str, name: str, show: LoopPage, patience: float) -> None:
+    @ui.page(f"/loops/{{loop_id}}{below}", response_timeout=patience)
+    async def page(loop_id: str) -> None:
+        ui.page_title(f"{name}{loop_id} · Rewardloop")
+        await show(site, _key(), loop_id)
+
+
+def _add_one_page(site: Site, things: str, name: str, show: OnePage, patience: float) -> None:
+    @ui.page(f"/loops/{{loop_id}}/{things}/{{one}}", response_timeout=patience)
+    async def page(loop_id: str, one: str) -> None:
+        ui.page_title(f"{name}{loop_id} · Rewardloop")
+        await show(site, _key(), loop_id, one)
 
 
 def _key() -> str:

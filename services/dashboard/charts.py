@@ -1,4 +1,4 @@
-"""Statistics as pictures: ECharts options, a sparkline, an interval's place on a bar. Pure functions.
+"""The reward over the experiences as pictures: a curve, a sparkline, an interval's place on a bar. Pure functions.
 
 Colours are names of the style sheet's variables, so that one drawing serves the light and the dark page.
 """
@@ -16,13 +16,29 @@ from services.dashboard.answers import Range, RewardBucket
 Options = dict[str, object]
 
 VERSION_COLOURS: Final = 6
+# Draws the 95 % interval of a point: [experiences, lower, upper].
+WHISKER: Final = (
+    "(params, api) => { const [x, top] = api.coord([api.value(0), api.value(2)]); "
+    "const bottom = api.coord([api.value(0), api.value(1)])[1]; return { type: 'line', shape: { x1: x, y1: top, x2: x, "
+    "y2: bottom }, style: { stroke: api.visual('color'), lineWidth: 1.5, opacity: 0.45 } }; }"
+)
 # Labels of takeovers closer than this share of the axis would touch each other.
 LABEL_GAP: Final = 0.09
 # ECharts hands the hovered points over; a point's value ends with its text and its time.
 TOOLTIP: Final = (
-    "points => { const [, , text, time] = points[points.length - 1].data.value; "
+    "points => { const point = points.filter(one => one.seriesType === 'line').pop(); if (!point) return ''; "
+    "const [, , text, time] = point.data.value; "
     "return text + '<br>until ' + new Date(time).toLocaleString(); }"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Yardstick:
+    """What another policy would have earned: a line across the curve."""
+
+    name: str
+    value: float
+    interval: Range | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +62,11 @@ def version_colour(name: str | None) -> str:
     return f"var(--version-{number % VERSION_COLOURS})"
 
 
-def reward_curve_options(curve: Sequence[RewardBucket], reward_range: Range) -> Options:
-    """ECharts options of the reward over the experiences, one line a segment, marked where versions take over."""
+def reward_curve_options(
+    curve: Sequence[RewardBucket], reward_range: Range, yardsticks: Sequence[Yardstick] = ()
+) -> Options:
+    """ECharts options of the reward over the experiences with its intervals, one line a segment, marked where versions
+    take over, beside what other policies would have earned."""
     segments = segments_of(curve)
     labelled = _labelled(segments)
     lines = []
@@ -55,29 +74,14 @@ def reward_curve_options(curve: Sequence[RewardBucket], reward_range: Range) -> 
         # The line starts where the one before ends: the curve has no holes.
         joint = [_point(segments[index - 1].buckets[-1], reward_range, visible=False)] if index else []
         points = joint + [_point(bucket, reward_range) for bucket in segment.buckets]
-        lines.append(_line(segment, points, index in labelled))
+        lines += [_line(segment, points, index in labelled), _whiskers(segment)]
+    lines += [_across(yardstick, index, reward_range) for index, yardstick in enumerate(yardsticks)]
     low, high = _axis_range(curve, reward_range)
     return {
-        "animation": False,
-        "aria": {"enabled": True, "label": {"description": describe_curve(curve, reward_range)}},
-        "grid": {"left": 4, "right": 12, "top": 28, "bottom": 24, "containLabel": True},
-        "textStyle": {"fontFamily": "inherit"},
-        "tooltip": {
-            "trigger": "axis",
-            ":formatter": TOOLTIP,
-            "backgroundColor": "var(--surface)",
-            "borderColor": "var(--border)",
-            "textStyle": {"color": "var(--text)", "fontSize": 12},
-            "axisPointer": {"lineStyle": {"color": "var(--muted)"}},
-        },
-        "xAxis": _axis(0, curve[-1].last_sequence if curve else 1, grid=False)
-        | {
-            "name": "experiences",
-            "nameLocation": "middle",
-            "nameGap": 28,
-            "nameTextStyle": {"color": "var(--muted)"},
-        },
-        "yAxis": _axis(low, high, grid=True),
+        **canvas(describe_curve(curve, reward_range)),
+        "tooltip": tooltip() | {":formatter": TOOLTIP},
+        "xAxis": axis(0, curve[-1].last_sequence if curve else 1, grid=False) | named("experiences"),
+        "yAxis": axis(low, high, grid=True),
         "series": lines,
     }
 
@@ -90,6 +94,15 @@ def describe_curve(curve: Sequence[RewardBucket], reward_range: Range) -> str:
     return (
         f"Mean reward over {wording.count(curve[-1].last_sequence)} experiences: {first} at first, {last} at the end."
     )
+
+
+def describe_yardsticks(yardsticks: Sequence[Yardstick], reward_range: Range) -> str:
+    """What other policies would have earned, in a sentence; empty where none was evaluated."""
+    told = [
+        f"the {one.name} {wording.reward(one.value, reward_range)} ({wording.interval(one.interval, reward_range)})"
+        for one in yardsticks
+    ]
+    return f"By off-policy evaluation, on the same decisions: {', '.join(told)}." if told else ""
 
 
 def sparkline(curve: Sequence[RewardBucket], reward_range: Range) -> str:
@@ -174,7 +187,74 @@ def _line(segment: Segment, points: list[dict[str, object]], labelled: bool) -> 
     }
 
 
-def _axis(low: float, high: float, grid: bool) -> dict[str, object]:
+def _whiskers(segment: Segment) -> dict[str, object]:
+    colour = version_colour(segment.model_version)
+    data = [[bucket.last_sequence, *bucket.interval] for bucket in segment.buckets if bucket.interval is not None]
+    return {
+        "type": "custom",
+        ":renderItem": WHISKER,
+        "data": data,
+        "encode": {"x": 0, "y": [1, 2]},
+        "itemStyle": {"color": colour},
+        "silent": True,
+        "clip": True,
+        "tooltip": {"show": False},
+    }
+
+
+def _across(yardstick: Yardstick, index: int, reward_range: Range) -> dict[str, object]:
+    """A line over the whole width, with its interval as a band; names stand at either end in turn."""
+    area = [] if yardstick.interval is None else [[{"yAxis": edge} for edge in yardstick.interval]]
+    return {
+        "type": "line",
+        "data": [],
+        "markLine": {
+            "silent": True,
+            "symbol": "none",
+            "label": {
+                "formatter": f"{yardstick.name} {wording.reward(yardstick.value, reward_range)}",
+                "color": "var(--muted)",
+                "position": "insideEndTop" if index % 2 else "insideStartTop",
+            },
+            "lineStyle": {"color": "var(--muted)", "type": "dashed", "width": 1.5},
+            "data": [{"yAxis": yardstick.value}],
+        },
+        "markArea": {"silent": True, "itemStyle": {"color": "var(--muted)", "opacity": 0.1}, "data": area},
+    }
+
+
+def canvas(description: str) -> Options:
+    """What every chart has: room, no motion, and a sentence for those who do not see it."""
+    return {
+        "animation": False,
+        "aria": {"enabled": True, "label": {"description": description}},
+        "grid": {"left": 4, "right": 12, "top": 28, "bottom": 24, "containLabel": True},
+        "textStyle": {"fontFamily": "inherit"},
+    }
+
+
+def tooltip() -> dict[str, object]:
+    return {
+        "trigger": "axis",
+        "backgroundColor": "var(--surface)",
+        "borderColor": "var(--border)",
+        "textStyle": {"color": "var(--text)", "fontSize": 12},
+        "axisPointer": {"lineStyle": {"color": "var(--muted)"}},
+    }
+
+
+def named(name: str) -> dict[str, object]:
+    """The name of a horizontal axis."""
+    return {
+        "name": name,
+        "nameLocation": "middle",
+        "nameGap": 28,
+        "nameTextStyle": {"color": "var(--muted)"},
+    }
+
+
+def axis(low: float | None, high: float | None, grid: bool) -> dict[str, object]:
+    """A value axis; its ends follow the data where they are None."""
     return {
         "type": "value",
         "min": low,

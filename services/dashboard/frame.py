@@ -9,14 +9,29 @@ from typing import Final, Generic, TypeVar
 from nicegui import ui
 
 from services.dashboard import session
+from services.dashboard.calling import GatewayAwayError, GatewayError, KeyRefusedError
 from services.dashboard.elements import Text, box, button, link
-from services.dashboard.gateway import GatewayAwayError, GatewayError, KeyRefusedError
+from services.dashboard.paths import loop_path
 
 LOGO: Final = (
     '<svg viewBox="0 0 24 24" aria-hidden="true"><path fill="none" stroke="currentColor" stroke-width="2.4" '
     'stroke-linecap="round" d="M19.5 12a7.5 7.5 0 1 1-2.6-5.7"/><circle cx="19" cy="6.2" r="2.6" fill="currentColor"/>'
     "</svg>"
 )
+
+# The pages of a loop: their names, and where they stand below it.
+TABS: Final = {
+    "Reward": (),
+    "Actions": ("actions",),
+    "Modalities": ("modalities",),
+    "Fairness": ("fairness",),
+    "Joiner": ("joiner",),
+    "Training": ("training-runs",),
+    "Versions": ("models",),
+    "Rollouts": ("rollouts",),
+    "Evaluations": ("evaluations",),
+    "Import": ("import",),
+}
 
 Shown = TypeVar("Shown")
 LocalClock = Callable[[], datetime]
@@ -28,6 +43,14 @@ class Crumb:
 
     text: str
     href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tabs:
+    """Of a loop, with the name of the one that the page is part of."""
+
+    loop_id: str
+    current: str
 
 
 class Place:
@@ -52,12 +75,13 @@ class Place:
 
 
 @contextmanager
-def frame(crumbs: Sequence[Crumb] = ()) -> Iterator[Place]:
-    """Header and banner; what is made inside is the content of the page."""
+def frame(crumbs: Sequence[Crumb] = (), tabs: Tabs | None = None) -> Iterator[Place]:
+    """Header, the loop's tabs and banner; what is made inside is the content of the page."""
     link("Skip to content", "#content", "skip")
     with box("header", "header"):
         with box("a", "brand") as brand:
-            brand.props["href"] = "/"
+            # On a phone the word is not shown.
+            brand.props.update({"href": "/", "aria-label": "Rewardloop: all loops"})
             ui.html(LOGO, sanitize=False, tag="span")
             Text("span", "Rewardloop")
         with box("nav", "crumbs") as trail:
@@ -66,9 +90,28 @@ def frame(crumbs: Sequence[Crumb] = ()) -> Iterator[Place]:
                 Text("span", "/", "slash").props["aria-hidden"] = "true"
                 link(crumb.text, crumb.href)
         button("Sign out", "quiet").on("click", _leave)
+    # They are for those who may read the loop.
+    if tabs is not None and session.may_manage():
+        _show_tabs(tabs)
     place = Place()
     with place.content:
         yield place
+
+
+@contextmanager
+def loop_frame(loop_id: str, tab: str, *crumbs: Crumb) -> Iterator[Place]:
+    """The frame of a page of a loop."""
+    with frame([Crumb(loop_id, loop_path(loop_id)), *crumbs], Tabs(loop_id, tab)) as place:
+        yield place
+
+
+def _show_tabs(tabs: Tabs) -> None:
+    with box("nav", "tabs") as bar, box("div", "tabs-row"):
+        bar.props["aria-label"] = f"Pages of {tabs.loop_id}"
+        for name, parts in TABS.items():
+            tab = link(name, loop_path(tabs.loop_id, *parts))
+            if name == tabs.current:
+                tab.props["aria-current"] = "page"
 
 
 def _leave() -> None:

@@ -13,11 +13,14 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from services.dashboard.answers import Role
+
 SIGN_IN: Final = "/sign-in"
 # The problem that the sign-in page tells when the gateway took the key no more.
 REFUSED: Final = "refused"
 SESSION_SECONDS: Final = 7 * 24 * 3600
 _KEY: Final = "key"
+_ROLE: Final = "role"
 
 
 def current_key() -> str | None:
@@ -26,8 +29,13 @@ def current_key() -> str | None:
     return key if isinstance(key, str) else None
 
 
-def sign_in(key: str) -> None:
-    app.storage.user[_KEY] = key
+def may_manage() -> bool:
+    """Whether that key may read everything and change it; sessions older than roles are of keys that may."""
+    return bool(app.storage.user.get(_ROLE, "manage") == "manage")
+
+
+def sign_in(key: str, role: Role) -> None:
+    app.storage.user.update({_KEY: key, _ROLE: role})
 
 
 def sign_out() -> None:

@@ -17,14 +17,18 @@ export default {
           <td v-for="column in columns" :key="column.name" :class="{ 'wide-only': column.wide }">
             <a v-if="column.kind === 'link'" :href="row.href">{{ row[column.name] }}</a>
             <time v-else-if="column.kind === 'time'" :datetime="row[column.name]">{{ moment(row[column.name]) }}</time>
-            <span v-else-if="column.kind === 'version'" class="version">
+            <a v-else-if="column.kind === 'linked_time'" :href="row.href">
+              <time :datetime="row[column.name]">{{ moment(row[column.name]) }}</time>
+            </a>
+            <component v-else-if="column.kind.endsWith('version')" :is="column.kind === 'version' || !row.href ? 'span' : 'a'"
+              :href="row.href" class="version">
               <i :style="{ background: row.colour }"></i>{{ row[column.name] }}
-            </span>
+            </component>
             <span v-else-if="column.kind === 'status'" class="pill" :data-status="row[column.name]">
               {{ row[column.name] }}
             </span>
             <template v-else-if="column.kind === 'bar'">
-              <span class="bar"><i :style="{ width: row.share }"></i></span><b>{{ row[column.name] }}</b>
+              <span class="bar"><i :style="{ width: row[column.share] }"></i></span><b>{{ row[column.name] }}</b>
             </template>
             <template v-else-if="column.kind === 'interval'">
               <span v-if="row.spread" class="interval">
@@ -40,7 +44,23 @@ export default {
     </table>
   `,
   props: { label: String, columns: Array, rows: Array, empty: String },
+  mounted() {
+    this.reach();
+    addEventListener("resize", this.reach);
+  },
+  updated() {
+    this.reach();
+  },
+  unmounted() {
+    removeEventListener("resize", this.reach);
+  },
   methods: {
+    // Where a table is wider than its card the keyboard scrolls it, too.
+    reach() {
+      const card = this.$el.parentElement?.closest(".card-body");
+      if (card && card.scrollWidth > card.clientWidth) card.setAttribute("tabindex", "0");
+      else card?.removeAttribute("tabindex");
+    },
     // In the browser's time zone; the day stands there where it is not today.
     moment(iso) {
       if (!iso) return "";

@@ -8,25 +8,21 @@ from typing import Final
 
 from services.dashboard import charts, wording
 from services.dashboard.answers import (
+    DeadLetter,
     Decision,
     DecisionSummary,
     Loop,
-    ModelVersion,
     Range,
     Statistics,
     StoredFeedback,
-    TrainingRun,
-    VersionReward,
 )
+from services.dashboard.distributions import ActionShare
 from services.dashboard.elements import Column, Row
 from services.dashboard.paths import decision_path
+from shared.loop_report import Fairness
 
 RANKING_SHOWN: Final = 50
 
-GATE_HINT: Final = (
-    "How it did beside the champion on experiences that neither had learned from; "
-    "the figure is the difference in reward, in units of the reward's range."
-)
 DECISIONS: Final = (
     Column("decided_at", "Time", "time"),
     Column("action_id", "Action", "link"),
@@ -35,29 +31,44 @@ DECISIONS: Final = (
     Column("reward", "Reward"),
     Column("fallback", "Fallback", wide=True, hint="Why no model version chose; the propensity is right all the same."),
 )
-VERSIONS: Final = (
-    Column("version", "Version", "version", mark="aliases"),
-    Column("mean", "Reward", hint="Mean reward of the decisions that this version made."),
-    Column("interval", "95 % interval", "interval", hint="Where the mean of many more such decisions would lie."),
-    Column("experiences", "Experiences", wide=True),
-    Column("created_at", "Created", "time", wide=True),
-    Column("parent", "Parent", wide=True, hint="The version whose weights this one started from."),
-    Column("gate", "Gate", wide=True, hint=GATE_HINT),
-)
 MODALITIES: Final = (
     Column("modality", "Modality"),
     Column("importance", "Importance", "bar", hint="Its mean share in what moves the estimate of the chosen action."),
     Column("loss_rise", "Loss without it", hint="How much the loss of the estimate rises when it is masked."),
     Column("correlation", "Actions follow it", wide=True, hint="Correlation of the chosen action with it, -1 to 1."),
-    Column("missing", "Missing", wide=True),
+    Column("missing", "Missing", "bar", share="missing_share", hint="Share of the experiences that came without it."),
 )
-RUNS: Final = (
-    Column("requested_at", "Requested", "time", wide=True),
-    Column("kind", "Kind", wide=True),
-    Column("status", "Status", "status"),
-    Column("progress", "Progress", "bar"),
-    Column("loss", "Loss", wide=True),
-    Column("outcome", "Outcome"),
+ACTIONS: Final = (
+    Column("action_id", "Action"),
+    Column("share", "Share", "bar", share="width", hint="Of the decisions: how often it was drawn."),
+    Column("decisions", "Decisions", wide=True),
+    Column("probability", "Mean propensity", wide=True, hint="How likely it was, when it was drawn."),
+    Column("reward", "Mean reward", hint="Of its decisions whose window has closed."),
+)
+FOLLOWS: Final = (
+    Column("action_id", "Action"),
+    Column("correlation", "Follows the state", hint="Correlation of this choice with the state, -1 to 1."),
+)
+SEGMENTS: Final = (
+    Column("segment", "Segment"),
+    Column("decisions", "Decisions"),
+    Column("mean", "Reward", hint="Mean reward of the segment's decisions."),
+    Column("interval", "95 % interval", "interval"),
+)
+PARITY: Final = (
+    Column("action_id", "Action"),
+    Column("rates", "Selection rates", hint="How often each segment was given the action."),
+    Column("difference", "Difference", hint="Demographic parity difference: greatest rate minus least."),
+)
+DEAD_LETTERS: Final = (
+    Column("dead_at", "Put aside", "time"),
+    Column("topic", "Topic", wide=True),
+    Column("reason", "Reason"),
+    Column("replayed", "Replayed", wide=True),
+)
+WEIGHED: Final = (
+    Column("modality", "Modality"),
+    Column("importance", "Importance", "bar", hint="Its share in the expected reward of the chosen action."),
 )
 RANKING: Final = (
     Column("action_id", "Action", mark="chosen"),
@@ -90,25 +101,6 @@ def decision_rows(loop: Loop, decisions: Sequence[DecisionSummary]) -> list[Row]
     ]
 
 
-def version_rows(loop: Loop, versions: Sequence[ModelVersion], earned: Sequence[VersionReward]) -> list[Row]:
-    """Newest first, with what each earned; last, what was earned while no version decided."""
-    reward_of = {reward.model_version: reward for reward in earned}
-    rows: list[Row] = [
-        {
-            **_version_row(version.version, reward_of.get(version.version), loop.reward.range),
-            "aliases": ", ".join(version.aliases),
-            "created_at": version.created_at.isoformat(),
-            "parent": "" if version.parent is None else wording.version(version.parent),
-            "gate": wording.gate(version),
-        }
-        for version in versions
-    ]
-    if None in reward_of:
-        unserved = _version_row(None, reward_of[None], loop.reward.range)
-        rows.append(unserved | {"aliases": "", "created_at": "", "parent": "", "gate": "fallback answers"})
-    return rows
-
-
 def modality_rows(statistics: Statistics) -> list[Row]:
     """In the loop's order; nothing before the first report."""
     importance, correlation = statistics.modality_importance, statistics.modality_correlation
@@ -119,33 +111,101 @@ def modality_rows(statistics: Statistics) -> list[Row]:
         {
             "key": name,
             "modality": name,
-            "importance": wording.NOTHING if figures.share is None else f"{100 * figures.share:.0f} %",
+            "importance": wording.percent(figures.share),
             "share": f"{100 * (figures.share or 0):.1f}%",
             "loss_rise": wording.signed(figures.loss_rise),
             "correlation": wording.signed(follows[name].correlation if name in follows else None),
-            "missing": f"{100 * figures.missing_rate:.0f} %",
+            "missing": wording.percent(figures.missing_rate),
+            "missing_share": f"{100 * figures.missing_rate:.1f}%",
         }
         for name, figures in importance.modalities.items()
     ]
 
 
-def run_rows(runs: Sequence[TrainingRun]) -> list[Row]:
+def action_rows(shares: Sequence[ActionShare], reward_range: Range) -> list[Row]:
     return [
         {
-            "key": run.training_run_id,
-            "requested_at": run.requested_at.isoformat(),
-            "kind": wording.run_kind(run),
-            "status": run.status,
-            "progress": f"{100 * run.progress:.0f} %",
-            "share": f"{100 * run.progress:.1f}%",
-            "loss": wording.NOTHING if run.loss is None else f"{run.loss:.4f}",
-            "outcome": wording.run_outcome(run),
+            "key": one.action_id,
+            "action_id": one.action_id,
+            "share": wording.percent(one.share),
+            "width": f"{100 * one.share:.1f}%",
+            "decisions": wording.count(one.decisions),
+            "probability": wording.probability(one.mean_probability) if one.decisions else wording.NOTHING,
+            "reward": wording.reward(one.mean_reward, reward_range),
         }
-        for run in runs
+        for one in shares
     ]
 
 
-def ranking_rows(loop: Loop, decision: Decision) -> list[Row]:
+def follows_rows(statistics: Statistics) -> list[Row]:
+    """By action, the one that follows the state most closely first."""
+    correlation = statistics.modality_correlation
+    if correlation is None:
+        return []
+    found = sorted(correlation.state.by_action.items(), key=lambda pair: -(pair[1] or -1))
+    return [{"key": name, "action_id": name, "correlation": wording.signed(value)} for name, value in found]
+
+
+def segment_rows(fairness: Fairness, reward_range: Range) -> list[Row]:
+    return [
+        {
+            "key": name,
+            "segment": name,
+            "decisions": wording.count(of.decisions),
+            "mean": wording.reward(of.reward.value, reward_range),
+            "colour": "var(--accent)",
+            **interval_fields(of.reward.interval, reward_range),
+        }
+        for name, of in fairness.segments.items()
+    ]
+
+
+def parity_rows(fairness: Fairness) -> list[Row]:
+    """The actions that differ most between the segments first; nothing below two segments."""
+    differences = fairness.demographic_parity_difference or {}
+    return [
+        {
+            "key": action_id,
+            "action_id": action_id,
+            "rates": " · ".join(
+                f"{segment} {of.selection_rates[action_id].value:.2f}"
+                for segment, of in fairness.segments.items()
+                if action_id in of.selection_rates
+            ),
+            "difference": f"{difference:.2f}",
+        }
+        for action_id, difference in sorted(differences.items(), key=lambda pair: -pair[1])
+    ]
+
+
+def letter_rows(letters: Sequence[DeadLetter]) -> list[Row]:
+    return [
+        {
+            "key": letter.dead_letter_id,
+            "dead_at": letter.dead_at.isoformat(),
+            "topic": letter.topic,
+            "reason": letter.reason,
+            "replayed": "no" if letter.replayed_at is None else "yes",
+        }
+        for letter in letters
+    ]
+
+
+def weighed_rows(decision: Decision) -> list[Row]:
+    """What one choice rested on; nothing where the product did not ask to have it explained."""
+    shares = sorted((decision.modality_importance or {}).items(), key=lambda pair: -pair[1])
+    return [
+        {
+            "key": name,
+            "modality": name,
+            "importance": wording.percent(share),
+            "share": f"{100 * share:.1f}%",
+        }
+        for name, share in shares
+    ]
+
+
+def ranking_rows(decision: Decision, reward_range: Range) -> list[Row]:
     """The likeliest actions, the chosen one among them even where it is not."""
     ranked = sorted(decision.ranking, key=lambda action: -action.probability)
     shown = [action for index, action in enumerate(ranked) if index < RANKING_SHOWN or action.id == decision.action_id]
@@ -156,9 +216,9 @@ def ranking_rows(loop: Loop, decision: Decision) -> list[Row]:
             "chosen": "chosen" if action.id == decision.action_id else "",
             "probability": wording.probability(action.probability),
             "share": f"{100 * action.probability:.2f}%",
-            "expected_reward": wording.reward(action.expected_reward, loop.reward.range),
+            "expected_reward": wording.reward(action.expected_reward, reward_range),
             "colour": charts.version_colour(decision.model_version),
-            **_interval_fields(action.interval, loop.reward.range),
+            **interval_fields(action.interval, reward_range),
         }
         for action in shown
     ]
@@ -177,18 +237,7 @@ def feedback_rows(feedback: Sequence[StoredFeedback]) -> list[Row]:
     ]
 
 
-def _version_row(name: str | None, earned: VersionReward | None, reward_range: Range) -> Row:
-    return {
-        "key": name or "",
-        "version": wording.version(name),
-        "colour": charts.version_colour(name),
-        "mean": wording.reward(None if earned is None else earned.mean, reward_range),
-        "experiences": wording.count(0 if earned is None else earned.experiences),
-        **_interval_fields(None if earned is None else earned.interval, reward_range),
-    }
-
-
-def _interval_fields(interval: Range | None, reward_range: Range) -> Row:
+def interval_fields(interval: Range | None, reward_range: Range) -> Row:
     if interval is None:
         return {"interval": wording.NOTHING, "left": "", "spread": ""}
     left, width = charts.place_on_bar(*interval, reward_range)

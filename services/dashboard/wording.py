@@ -8,12 +8,10 @@ from typing import Final, Literal
 from services.dashboard.answers import (
     DecisionSummary,
     Loop,
-    ModelVersion,
     Range,
     RewardBucket,
     RewardEstimate,
     Statistics,
-    TrainingRun,
 )
 
 NOTHING: Final = "—"
@@ -97,14 +95,6 @@ def curve_note(curve: Sequence[RewardBucket]) -> str:
     return f"Each point: the mean reward of {count(width)} experiences in a row." if width else ""
 
 
-def gate(version: ModelVersion) -> str:
-    """What the gate said of a version; nothing where it was never held against a champion."""
-    if version.gate is None:
-        return "" if version.status == "ready" else version.status
-    finding = plain(version.gate) if version.difference is None else f"{plain(version.gate)}, {version.difference:+.2f}"
-    return finding if version.status == "ready" else f"{version.status}: {finding}"
-
-
 def count(number: int) -> str:
     return f"{number:,}"
 
@@ -112,6 +102,18 @@ def count(number: int) -> str:
 def signed(value: float | None) -> str:
     """Two decimals with the sign."""
     return NOTHING if value is None else f"{round(value, 2) + 0.0:+.2f}"
+
+
+def percent(share: float | None) -> str:
+    return NOTHING if share is None else f"{100 * share:.0f} %"
+
+
+def reported(statistics: Statistics) -> str:
+    """What the figures that the trainer finds out from time to time are about; nothing before the first report."""
+    report = statistics.reported
+    if report is None:
+        return ""
+    return f"Of the newest {count(report.experiences)} experiences, under {version(report.model_version)}."
 
 
 def follows(statistics: Statistics) -> str:
@@ -173,21 +175,6 @@ def size(number_of_bytes: int) -> str:
     if number_of_bytes < 1024**2:
         return f"{number_of_bytes / 1024:.1f} KiB"
     return f"{number_of_bytes / 1024**2:.1f} MiB"
-
-
-def run_kind(run: TrainingRun) -> str:
-    return "first version" if run.kind == "initialise" else "fine-tune"
-
-
-def run_outcome(run: TrainingRun) -> str:
-    """One line about what a training run does or did."""
-    if run.status == "queued":
-        return "waits for the trainer"
-    if run.status == "running":
-        return f"{count(run.steps)} steps" if run.steps else "starting"
-    if run.model_version is not None:
-        return f"{version(run.model_version)} {'took over' if run.status == 'succeeded' else 'turned down'}"
-    return run.detail or run.status
 
 
 def _mean_of(curve: Sequence[RewardBucket]) -> tuple[float, int]:

@@ -10,6 +10,7 @@ from shared.evaluation.estimators import EstimatorName
 from shared.evaluation.evaluation import EvaluationResult
 from shared.evaluation.settings import Target
 from shared.loop_settings import FrozenTo, LoopSettings
+from shared.registry.manifest import CurvePoint
 from shared.security import Role
 
 Moment = str
@@ -292,6 +293,9 @@ class ModelVersionDetail(ModelVersionAnswer):
     manifest_sha256: str = Field(description="Of all that this tells and of its parts: its identity.")
     data_window: DataWindowAnswer | None = Field(description="Null of a first version.")
     imported_from: OriginAnswer | None = Field(description="Null of one that was made here.")
+    training_curve: list[CurvePoint] = Field(
+        description="Of its fine-tune, at most a hundred points; empty of a first version."
+    )
 
 
 class CollectionAnswer(Answer):

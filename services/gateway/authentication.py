@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Final, Literal, NoReturn
 
 import structlog
 from sqlalchemy import Engine
@@ -24,8 +24,9 @@ WEAK_LENGTH: Final = 32
 log: Final = structlog.get_logger(__name__)
 
 
-def authenticate(directory: Directory, authorization: str, needed: Role) -> ApiKey:
-    """The caller's key, by the header or the metadata of that name; empty where there is none.
+def authenticate(directory: Directory, authorization: str, needed: Role | Literal["any"]) -> ApiKey:
+    """The caller's key, by the header or the metadata of that name, empty where there is none; where `any` is needed,
+    whatever its role.
 
     Raises:
         Problem: there is none, it is not known or was revoked, or its role does not allow what is asked.
@@ -38,7 +39,7 @@ def authenticate(directory: Directory, authorization: str, needed: Role) -> ApiK
     # The look-up is by digest, which a caller cannot steer; the comparison does not tell how far it came.
     if key is None or not hmac.compare_digest(key.sha256, digest):
         raise Problem(ProblemType.UNKNOWN_KEY, "It was never made, or it was revoked.", headers=CHALLENGE)
-    if not role_allows(key.role, needed):
+    if needed != "any" and not role_allows(key.role, needed):
         raise Problem(ProblemType.ROLE_NOT_ALLOWED, f"This needs the role `{needed}`; the key has `{key.role}`.")
     return key
 

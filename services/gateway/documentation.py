@@ -15,8 +15,8 @@ Schema = dict[str, Any]  # JSON Schema and OpenAPI are JSON
 REFERENCE: Final = "#/components/schemas/{model}"
 # The member of an operation that says which role it needs: `routing` reads it from there too.
 ACCESS_MEMBER: Final = "x-role"
-# The role that a key needs; `open`: no key is needed.
-Access = Role | Literal["open"]
+# The role that a key needs; `any`: every key will do; `open`: no key is needed.
+Access = Role | Literal["any", "open"]
 
 DESCRIPTION: Final = """
 Decide from text, images, sound, tables and embeddings, and learn from the feedback that follows.
@@ -27,8 +27,9 @@ Decide from text, images, sound, tables and embeddings, and learn from the feedb
 3. `POST …/feedback` tells what came of it. The loop learns from it by itself.
 
 Every call carries `Authorization: Bearer <key>`; `x-role` of an operation is the role that its key needs (`manage` may
-do everything). Errors are `application/problem+json` with the field at fault. An answer to a decision or to feedback
-means that it is durable. Repeating a request under the same `decision_id` gives the same answer.
+do everything, `any` is open to every key). Errors are `application/problem+json` with the field at fault. An answer to
+a decision or to feedback means that it is durable. Repeating a request under the same `decision_id` gives the same
+answer.
 
 Decisions and feedback may also be sent as MessagePack (`Content-Type: application/msgpack`), with the same members, and
 `data` of media and embeddings as bytes in place of base64. Of a key that stands twice the last one counts.

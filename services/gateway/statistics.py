@@ -56,6 +56,7 @@ class RewardBucket(Answer):
     last_sequence: int
     count: int
     mean: float
+    interval: Interval | None = Field(description="95 %, of the mean; null of a single experience.")
     last_decided_at: Moment
     model_version: str | None = Field(description="The one that made most of its decisions; null: no version did.")
 
@@ -200,6 +201,7 @@ def _bucket(bucket: statistics.RewardBucket) -> RewardBucket:
         last_sequence=bucket.last_sequence,
         count=bucket.experiences,
         mean=bucket.mean_reward,
+        interval=bucket.interval,
         last_decided_at=iso(bucket.last_decided_at),
         model_version=version_name(bucket.model_version),
     )

@@ -19,6 +19,7 @@ from services.trainer.publishing import Candidate
 from services.trainer.replaying import replayed
 from services.trainer.repository import JoinedRow
 from services.trainer.scoring import HeldOutRow, held_out_rows, score
+from services.trainer.training_curve import TrainingCurve
 from shared.domain import ModelVersion
 from shared.loop_settings import Loop
 from shared.networks.online_head import HeadStatistics
@@ -79,7 +80,9 @@ def fine_tuned_candidate(
     manifest = Manifest.model_validate_json(artifacts.get(champion.manifest_sha256))
     serving = load_networks(manifest, artifacts)
     start = warm_start(serving, architecture, learning.seed)
-    tuned = fine_tune(start, replayed(older, learning), learning, learning.seed + champion.version, _report(lease))
+    curve = TrainingCurve(learning.learning_rate)
+    report = _report(lease, curve)
+    tuned = fine_tune(start, replayed(older, learning), learning, learning.seed + champion.version, report)
     statistics = _head(loop, tuned.networks, older, lease)
     completed = _completed(loop, tuned.networks, statistics, experiences, cut, lease)
     rows = held_out_rows(experiences[cut:], replay.read_decisions(loop, experiences[cut:]), reward_range)
@@ -104,6 +107,7 @@ def fine_tuned_candidate(
         takes_over=verdict.takes_over or (goes_online and verdict.finding != "failed"),
         detail=verdict.detail,
         data_window=_window([one.row for one in experiences], held_out=len(experiences) - cut),
+        training_curve=curve.points(),
     )
 
 
@@ -217,8 +221,9 @@ def _head(loop: Loop, networks: Networks, examples: Examples, lease: Lease) -> H
     return add_examples(networks, empty, examples, lease.keep)
 
 
-def _report(lease: Lease) -> Report:
+def _report(lease: Lease, curve: TrainingCurve) -> Report:
     def report(step: int, steps: int, loss: float | None) -> None:
+        curve.note(step, steps, loss)
         lease.advance(READ + (FINE_TUNED - READ) * step / steps, loss, step)
 
     return report

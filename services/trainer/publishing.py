@@ -1,5 +1,6 @@
 """A version becomes part of the registry: parts, then the manifest, then its row with its alias and its run's end."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from typing import Final
@@ -18,7 +19,7 @@ from shared.loop_settings import Loop
 from shared.networks.online_head import HeadStatistics
 from shared.networks.parts import save_module, save_policy
 from shared.registry.artifacts import ArtifactStore
-from shared.registry.manifest import DataWindow, Manifest, Part
+from shared.registry.manifest import CurvePoint, DataWindow, Manifest, Part
 from shared.registry.model_artifacts import hold_artifacts, store_parts
 from shared.registry.rollouts import open_rollout, start_rollout
 from shared.registry.versions import add_version, move_alias, next_version, read_champion
@@ -40,6 +41,7 @@ class Candidate:
     takes_over: bool
     detail: str | None = None
     data_window: DataWindow | None = None
+    training_curve: Sequence[CurvePoint] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ def _manifest(
         covers_sequence=candidate.covers_sequence,
         metrics=candidate.metrics,
         data_window=candidate.data_window,
+        training_curve=list(candidate.training_curve),
     )
 
 

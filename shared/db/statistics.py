@@ -64,6 +64,7 @@ class RewardBucket:
     last_sequence: int
     experiences: int
     mean_reward: float
+    interval: tuple[float, float] | None
     last_decided_at: int
     model_version: int | None
 
@@ -149,12 +150,13 @@ def _read_sums(session: Session, tenant: str, loop_id: str, chunks: int) -> list
 
 
 def _bucket(parts: Sequence[_Sums], bucket: int, width: int, last_sequence: int) -> RewardBucket:
-    experiences = sum(part.experiences for part in parts)
+    estimate = _estimate(parts)
     return RewardBucket(
         first_sequence=bucket * width + 1,
         last_sequence=min((bucket + 1) * width, last_sequence),
-        experiences=experiences,
-        mean_reward=sum(part.reward for part in parts) / experiences,
+        experiences=estimate.experiences,
+        mean_reward=estimate.mean_reward,
+        interval=estimate.interval,
         last_decided_at=max(part.last_decided_at for part in parts),
         model_version=max(parts, key=lambda part: part.experiences).model_version or None,
     )

@@ -142,6 +142,16 @@ class Origin(BaseModel):
     manifest_sha256: str
 
 
+class CurvePoint(BaseModel):
+    """A fine-tune at one of its steps, counted from 1: the loss around it, and the learning rate it was made at."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: int
+    loss: float
+    learning_rate: float
+
+
 class Manifest(BaseModel):
     """The immutable description of one model version; its own SHA-256 stands in the version's row."""
 
@@ -167,3 +177,5 @@ class Manifest(BaseModel):
     data_window: DataWindow | None = None
     # None of one that was made here; the window is the origin's.
     imported_from: Origin | None = None
+    # Empty of a first version, and of versions older than curves.
+    training_curve: list[CurvePoint] = []

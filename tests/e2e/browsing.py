@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import httpx
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import free_port, until
@@ -19,6 +20,11 @@ REFRESH = 0.2
 # The supervisor kills what has not ended by then.
 STOP_SECONDS = 6
 Scheme = Literal["light", "dark"]
+# A busy machine is slow, not wrong.
+PATIENCE = 60_000
+expect.set_options(timeout=PATIENCE)
+# Of axe: what keeps somebody from using a page, or makes it hard.
+SERIOUS = ("serious", "critical")
 
 
 @dataclass
@@ -50,7 +56,7 @@ class Dashboard:
         command = [sys.executable, "-m", "services.dashboard"]
         with self.log.open("ab") as log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process:
             try:
-                until(lambda: process.poll() is not None or self._answers(), "the dashboard answers")
+                until(lambda: process.poll() is not None or self._answers(), "the dashboard answers", 180)
                 assert process.poll() is None, self.log.read_text()
                 yield process
                 process.terminate()
@@ -75,7 +81,7 @@ class Visitor:
         self._context = browser.new_context(
             base_url=url, viewport={"width": width, "height": 800}, color_scheme=scheme, timezone_id="UTC"
         )
-        self._context.set_default_timeout(15_000)
+        self._context.set_default_timeout(PATIENCE)
         self.page: Page = self._context.new_page()
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("websocket", lambda opened: self.requests.append(opened.url))
@@ -97,3 +103,14 @@ class Visitor:
 
     def close(self) -> None:
         self._context.close()
+
+
+def check_page(page: Page, width: int, scheme: Scheme) -> None:
+    """A page fits its window, has the colours that are asked for, and axe finds no serious violation."""
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url
+    colours = page.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
+    text, back = (sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in colours)
+    assert (text < back) == (scheme == "light")
+    violations = Axe().run(page).response["violations"]
+    serious = [(one["id"], [node["html"] for node in one["nodes"]]) for one in violations if one["impact"] in SERIOUS]
+    assert serious == [], page.url

@@ -125,9 +125,11 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
 def shared_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """For all tests of a worker that leave it running: each has loops of its own, of names that no other file uses."""
     platform = Platform(tmp_path_factory.mktemp("platform") / "state")
-    platform.start()
-    yield platform
-    platform.stop()
+    try:
+        platform.start(180)
+        yield platform
+    finally:
+        platform.stop()
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,16 @@
-"""A loop's page: its reward by version, its counts, what it looks at, versions, training runs and latest decisions."""
+"""A loop's first page: its reward by version beside other policies, its counts, versions and latest decisions."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from nicegui import ui
-
-from services.dashboard import charts, examples, tables, wording
+from services.dashboard import charts, examples, lifecycle_tables, lifecycle_wording, tables, wording
 from services.dashboard.answers import Range, Statistics
-from services.dashboard.elements import Table, Text, box, button, code_block, section, set_props
-from services.dashboard.frame import Crumb, Live, frame
-from services.dashboard.gateway import GatewayClient, GatewayError, LoopDetail
-from services.dashboard.paths import loop_path
+from services.dashboard.elements import Chart, Facts, Table, Text, box, button, code_block, section, set_props
+from services.dashboard.frame import Live, loop_frame
+from services.dashboard.gateway import GatewayClient, LoopDetail
+from services.dashboard.lifecycle_answers import Evaluation
+from services.dashboard.pages.acting import told
 from services.dashboard.site import Site
 
 COUNTERS: Final[Sequence[tuple[str, str, Callable[[Statistics], int]]]] = (
@@ -22,24 +22,24 @@ COUNTERS: Final[Sequence[tuple[str, str, Callable[[Statistics], int]]]] = (
     ("Duplicates", "repeated ids: counted once", lambda statistics: statistics.duplicates),
 )
 
+# What the curve is held against, by off-policy evaluation.
+YARDSTICKS: Final = ("baseline", "uniform")
+
 
 async def show(site: Site, key: str, loop_id: str) -> None:
     """Builds the page and keeps it current."""
     client = GatewayClient(site.http, key)
-    with frame([Crumb(loop_id, loop_path(loop_id))]) as place:
+    with loop_frame(loop_id, "Reward") as place:
         page = _LoopPage(loop_id, site.settings.gateway)
         live = Live(lambda: client.read_loop(loop_id), page.show, place, site.now)
-        page.fine_tune.on("click", lambda: _fine_tune(client, loop_id, live))
+        page.compare.on("click", lambda: _compare(client, loop_id, live))
         await live.start(site.settings.dashboard_refresh)
 
 
-async def _fine_tune(client: GatewayClient, loop_id: str, live: Live[LoopDetail]) -> None:
-    try:
-        await client.fine_tune(loop_id)
-    except GatewayError as error:
-        ui.notify(f"No training run was asked for. {error}", type="negative")
-    else:
-        ui.notify("Training run queued. It learns from all experiences so far.", type="positive")
+async def _compare(client: GatewayClient, loop_id: str, live: Live[LoopDetail]) -> None:
+    """Has both yardsticks evaluated on what is logged by now."""
+    asked = asyncio.gather(*(client.evaluate(loop_id, {"target": name}) for name in YARDSTICKS))
+    await told(asked, "Evaluations queued: their lines appear here.", "Nothing was evaluated.")
     await live.refresh()
 
 
@@ -53,20 +53,13 @@ class _LoopPage:
             with box("div"):
                 Text("h1", loop_id)
                 self._problem = Text("p", "", "note")
-            self.fine_tune = button("Fine-tune now", "primary")
-            self.fine_tune.props["title"] = "Trains a new model version on all experiences so far"
+            self.compare = button("Compare policies")
+            self.compare.props["title"] = "Evaluates the baseline and the uniform policy on what is logged by now"
         self._first_step = box("section", "card empty")
         self._reward = _RewardPart()
-        self._counters = _Counters()
-        self._modalities_part = section("Modality importance")
-        with self._modalities_part.body:
-            self._modalities = Table(
-                "Modality importance", tables.MODALITIES, "Not yet: it takes fifty experiences and a minute."
-            )
+        self._counters = Facts({name: meaning for name, meaning, _ in COUNTERS})
         with section("Model versions", "What each version earned; one that passes the gate becomes champion.").body:
-            self._versions = Table("Model versions", tables.VERSIONS, "None yet: the first one is being made.")
-        with section("Training runs", "Each fine-tunes the deep model on the experiences so far.").body:
-            self._runs = Table("Training runs", tables.RUNS, "None yet.")
+            self._versions = Table("Model versions", lifecycle_tables.VERSIONS, "None yet: the first is being made.")
         with section("Latest decisions", "Choose an action to see what it rested on.").body:
             self._decisions = Table("Latest decisions", tables.DECISIONS, "None yet.")
 
@@ -74,12 +67,9 @@ class _LoopPage:
         loop, statistics = detail.loop, detail.statistics
         self._problem.set_text(wording.problem(loop))
         self._show_first_step(detail)
-        self._reward.show(statistics, loop.reward.range)
-        self._counters.show(statistics)
-        self._modalities_part.note.set_text(wording.follows(statistics))
-        self._modalities.show(tables.modality_rows(statistics))
-        self._versions.show(tables.version_rows(loop, detail.versions, statistics.reward_by_version))
-        self._runs.show(tables.run_rows(detail.training_runs))
+        self._reward.show(statistics, loop.reward.range, detail.evaluations)
+        self._counters.show({name: wording.count(count_of(statistics)) for name, _, count_of in COUNTERS})
+        self._versions.show(lifecycle_tables.version_rows(loop, detail.versions, statistics.reward_by_version))
         self._decisions.show(tables.decision_rows(loop, detail.decisions))
 
     def _show_first_step(self, detail: LoopDetail) -> None:
@@ -114,10 +104,11 @@ class _RewardPart:
                 self._sentence = Text("span")
                 self._overall = Text("span", "", "note")
             self._warning = Text("p", "", "warning")
-            self._chart = ui.echart({}, renderer="svg").classes("curve")
+            self._chart = Chart()
+            self._others = Text("p", "", "note")
             self._empty = Text("p", "The curve begins with the first experience.", "note")
 
-    def show(self, statistics: Statistics, reward_range: Range) -> None:
+    def show(self, statistics: Statistics, reward_range: Range, evaluations: Sequence[Evaluation]) -> None:
         curve = statistics.reward_curve
         verdict = wording.judge(curve, reward_range)
         self._trend.set_text(verdict.name)
@@ -129,21 +120,18 @@ class _RewardPart:
         self._chart.set_visibility(bool(curve))
         self._empty.set_visibility(not curve)
         if curve:
-            set_props(self._chart, {"options": charts.reward_curve_options(curve, reward_range)})
+            yardsticks = yardsticks_of(evaluations)
+            self._chart.show(charts.reward_curve_options(curve, reward_range, yardsticks))
+            self._others.set_text(charts.describe_yardsticks(yardsticks, reward_range))
 
 
-class _Counters:
-    """What the loop has gathered, each with a line that says what it is."""
-
-    def __init__(self) -> None:
-        self._numbers: list[Text] = []
-        with box("dl", "counters"):
-            for name, meaning, _ in COUNTERS:
-                with box("div", "card"):
-                    Text("dt", name)
-                    self._numbers.append(Text("dd", wording.NOTHING))
-                    Text("dd", meaning, "note")
-
-    def show(self, statistics: Statistics) -> None:
-        for number, (_, _, count_of) in zip(self._numbers, COUNTERS, strict=True):
-            number.set_text(wording.count(count_of(statistics)))
+def yardsticks_of(evaluations: Sequence[Evaluation]) -> list[charts.Yardstick]:
+    """The newest evaluation of each policy that the curve is held against, where there is one."""
+    found = []
+    for name in YARDSTICKS:
+        results = (one.result for one in evaluations if one.target == name and one.result is not None)
+        best = next((result.preferred for result in results if result.preferred is not None), None)
+        if best is not None and best[1].value is not None:
+            interval = lifecycle_wording.best_interval(best[1])
+            found.append(charts.Yardstick(f"{name} policy", best[1].value, interval))
+    return found

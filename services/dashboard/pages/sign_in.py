@@ -8,15 +8,16 @@ from typing import Final
 from nicegui import ui
 
 from services.dashboard import session
+from services.dashboard.calling import GatewayError, KeyRefusedError
 from services.dashboard.elements import Text, box, button
 from services.dashboard.frame import LOGO
-from services.dashboard.gateway import GatewayClient, GatewayError, KeyRefusedError, RefusedError
+from services.dashboard.gateway import GatewayClient
 from services.dashboard.site import Site
 
 PROBLEMS: Final = {
     "empty": "Type or paste a key first.",
     "unknown": "The gateway does not know this key.",
-    "role": "This key's role does not allow to read loops: it takes a manage key.",
+    "role": "A feedback key reads nothing, so there is nothing to show: it takes a manage key, or a decide key.",
     "away": "The gateway does not answer. Try again when it is up.",
     session.REFUSED: "This key is no longer taken. Sign in again.",
 }
@@ -43,18 +44,19 @@ def show(wanted: str, problem: str) -> None:
         Text("pre", "cat var/bootstrap.key")
 
 
-async def problem_of(site: Site, key: str) -> str | None:
-    """The name of what is wrong with a key; None where the gateway takes it."""
+async def sign_in(site: Site, key: str) -> str | None:
+    """Signs a key in that the gateway takes and that may read something; else the name of what is wrong with it."""
     if not key:
         return "empty"
     if not (key.isascii() and key.isprintable()):
         return "unknown"
     try:
-        await GatewayClient(site.http, key).list_loops()
+        role = (await GatewayClient(site.http, key).read_key()).role
     except KeyRefusedError:
         return "unknown"
-    except RefusedError:
-        return "role"
     except GatewayError:
         return "away"
+    if role == "feedback":
+        return "role"
+    session.sign_in(key, role)
     return None

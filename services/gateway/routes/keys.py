@@ -36,6 +36,17 @@ async def list_keys(request: Request, query: Annotated[PageQuery, Query()]) -> R
     return answered(await asyncio.to_thread(read))
 
 
+@router.get(
+    "/v1/keys/current",
+    summary="Read the key that calls",
+    responses=responses(KeyAnswer),
+    openapi_extra=operation("any"),
+)
+async def read_current_key(request: Request) -> Response:
+    """Its role says what else it may do: the one call that every key is allowed."""
+    return answered(KeyAnswer(**_members(caller_of(request))))
+
+
 @router.post(
     "/v1/keys",
     status_code=201,

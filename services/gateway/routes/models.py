@@ -74,7 +74,7 @@ async def list_models(request: Request, loop_id: str, query: Annotated[PageQuery
     openapi_extra=operation(),
 )
 async def read_model(request: Request, loop_id: str, version: str) -> Response:
-    """With its architecture, the settings that it was trained under, and its files of weights."""
+    """With its architecture, the settings that it was trained under, its files of weights, its fine-tune's curve."""
     loop, parts = loop_of(request, loop_id).loop, parts_of(request)
     return answered(await asyncio.to_thread(_read_detail, parts, loop, _ref(loop, version)))
 
@@ -207,6 +207,7 @@ def _detail(version: ModelVersion, aliases: dict[int, list[str]], storage: Stora
         manifest_sha256=version.manifest_sha256,
         data_window=None if manifest.data_window is None else _window(manifest.data_window),
         imported_from=None if manifest.imported_from is None else _origin(manifest.imported_from),
+        training_curve=manifest.training_curve,
     )
 
 

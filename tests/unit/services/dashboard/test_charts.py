@@ -18,6 +18,7 @@ def bucket(index: int, version: str | None, mean: float = 0.5) -> RewardBucket:
         first_sequence=20 * index + 1,
         last_sequence=20 * index + 20,
         mean=mean,
+        interval=(mean - 0.1, mean + 0.1),
         count=20,
         last_decided_at=NOW,
         model_version=version,
@@ -27,7 +28,7 @@ def bucket(index: int, version: str | None, mean: float = 0.5) -> RewardBucket:
 def series_of(options: charts.Options) -> list[dict[str, object]]:
     series = options["series"]
     assert isinstance(series, list)
-    return series
+    return [one for one in series if one["type"] == "line"]
 
 
 def points_of(line: dict[str, object]) -> list[tuple[float, float]]:
@@ -59,6 +60,33 @@ def test_each_line_has_the_colour_of_its_version() -> None:
     lines = series_of(charts.reward_curve_options(CURVE, UNIT))
     colours = [line["itemStyle"] for line in lines]
     assert colours == [{"color": charts.version_colour(name)} for name in (None, "1", "2")]
+
+
+def test_every_point_has_its_interval() -> None:
+    options = charts.reward_curve_options(CURVE, UNIT)
+    assert isinstance(options["series"], list)
+    whiskers = [one["data"] for one in options["series"] if one["type"] == "custom"]
+    assert whiskers[1] == [[40, pytest.approx(0.1), pytest.approx(0.3)], [60, pytest.approx(0.3), pytest.approx(0.5)]]
+    alone = CURVE[0].model_copy(update={"interval": None})
+    options = charts.reward_curve_options([alone], UNIT)
+    assert isinstance(options["series"], list)
+    assert options["series"][-1]["data"] == []
+
+
+def test_other_policies_lie_across_the_curve_with_their_intervals() -> None:
+    yardsticks = [
+        charts.Yardstick("uniform policy", 0.11, (0.08, 0.14)),
+        charts.Yardstick("baseline policy", 0.2, None),
+    ]
+    *_, uniform, baseline = series_of(charts.reward_curve_options(CURVE, UNIT, yardsticks))
+    for line, value, area in ((uniform, 0.11, [[{"yAxis": 0.08}, {"yAxis": 0.14}]]), (baseline, 0.2, [])):
+        mark, band = line["markLine"], line["markArea"]
+        assert isinstance(mark, dict)
+        assert isinstance(band, dict)
+        assert (mark["data"], band["data"]) == ([{"yAxis": value}], area)
+    told = charts.describe_yardsticks(yardsticks, UNIT)
+    assert "the uniform policy 0.11 (0.08 to 0.14), the baseline policy 0.20 (—)" in told
+    assert charts.describe_yardsticks([], UNIT) == ""
 
 
 def test_takeovers_are_labelled_as_far_as_there_is_room() -> None:

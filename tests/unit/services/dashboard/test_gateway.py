@@ -4,17 +4,21 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from services.dashboard import answers
-from services.dashboard.gateway import (
+from services.dashboard import answers, lifecycle_answers
+from services.dashboard.calling import (
     GatewayAwayError,
-    GatewayClient,
     GatewayError,
     KeyRefusedError,
     NotFoundError,
     RefusedError,
 )
+from services.dashboard.gateway import GatewayClient
 from services.gateway import answers as gateway_answers
+from services.gateway import rollout_answers
 from services.gateway import statistics as gateway_statistics
+from shared.evaluation import evaluation
+from shared.loop_settings import ExplorationSettings, RolloutSettings
+from shared.registry import manifest
 from tests.unit.services.dashboard.fake_gateway import DECIDE_KEY, KEY, LOOP_ID, FakeGateway
 
 
@@ -40,8 +44,23 @@ def client_answered(response: httpx.Response) -> GatewayClient:
         (answers.Decision, gateway_answers.DecisionDetail),
         (answers.RankedAction, gateway_answers.RankedAction),
         (answers.StoredFeedback, gateway_answers.StoredFeedback),
-        (answers.ModelVersion, gateway_answers.ModelVersionAnswer),
-        (answers.TrainingRun, gateway_answers.TrainingRunAnswer),
+        (answers.Reported, gateway_statistics.Reported),
+        (answers.CorrelationPoint, gateway_statistics.CorrelationPoint),
+        (answers.Key, gateway_answers.KeyAnswer),
+        (answers.DeadLetter, gateway_answers.DeadLetterAnswer),
+        (answers.Exploration, ExplorationSettings),
+        (lifecycle_answers.ModelVersion, gateway_answers.ModelVersionAnswer),
+        (lifecycle_answers.ModelVersionDetail, gateway_answers.ModelVersionDetail),
+        (lifecycle_answers.CurvePoint, manifest.CurvePoint),
+        (lifecycle_answers.Part, gateway_answers.PartAnswer),
+        (lifecycle_answers.TrainingRun, gateway_answers.TrainingRunAnswer),
+        (lifecycle_answers.Evaluation, gateway_answers.EvaluationAnswer),
+        (lifecycle_answers.EvaluationResult, evaluation.EvaluationResult),
+        (lifecycle_answers.PolicyValue, evaluation.Estimate),
+        (lifecycle_answers.Rollout, rollout_answers.RolloutAnswer),
+        (lifecycle_answers.RolloutDetail, rollout_answers.RolloutDetail),
+        (lifecycle_answers.RolloutEvent, rollout_answers.RolloutEventAnswer),
+        (lifecycle_answers.ImportReport, gateway_answers.ImportAnswer),
     ],
 )
 def test_everything_that_is_shown_is_answered(shown: type[BaseModel], answered: type[BaseModel]) -> None:
@@ -49,7 +68,13 @@ def test_everything_that_is_shown_is_answered(shown: type[BaseModel], answered: 
 
 
 def test_the_fake_answers_as_the_gateway_does() -> None:
-    gateway_statistics.StatisticsAnswer.model_validate(FakeGateway(experiences=700).statistics())
+    fake = FakeGateway(experiences=700, rollout_status="running")
+    gateway_statistics.StatisticsAnswer.model_validate(fake.statistics())
+    gateway_answers.EvaluationAnswer.model_validate(fake.evaluation("uniform"))
+    gateway_answers.ModelVersionDetail.model_validate(fake.model("2"))
+    told = fake.whole_rollout("r")
+    settings = RolloutSettings(strategy="progressive").model_dump(mode="json")
+    rollout_answers.RolloutDetail.model_validate(told | {"settings": settings})
 
 
 async def test_overview_holds_each_loop_with_its_statistics() -> None:
@@ -74,7 +99,7 @@ async def test_a_loop_is_read_with_its_lists_newest_first() -> None:
     assert detail.decisions[0].reward is None
     assert detail.decisions[1].reward == 0.0
     assert detail.versions[0].version == "3"
-    assert detail.training_runs[0].status == "running"
+    assert detail.evaluations == []
 
 
 async def test_a_context_has_media_and_other_values() -> None:

@@ -1,19 +1,44 @@
 from services.dashboard import tables
 from services.dashboard.answers import (
+    DeadLetter,
     Decision,
     DecisionSummary,
     Loop,
-    ModelVersion,
     Statistics,
     StoredFeedback,
-    TrainingRun,
-    VersionReward,
 )
+from services.dashboard.distributions import action_shares
 from services.dashboard.elements import Row
-from tests.unit.services.dashboard.fake_gateway import FakeGateway
+from shared.loop_report import Fairness
+from tests.unit.services.dashboard.fake_gateway import START, FakeGateway
 
 FAKE = FakeGateway(experiences=700)
 LOOP = Loop.model_validate(FAKE.loop())
+UNIT = (0.0, 1.0)
+LETTER = DeadLetter(
+    dead_letter_id="1", topic="decisions", reason="of no loop", dead_at=START, replayed_at=None, size=12
+)
+
+
+def segment_of(decisions: int, rates: dict[str, float], reward: float) -> dict[str, object]:
+    def estimate(value: float) -> dict[str, object]:
+        return {"value": value, "interval": (value - 0.1, value + 0.1)}
+
+    told = {action: estimate(rate) for action, rate in rates.items()}
+    return {"decisions": decisions, "selection_rates": told, "reward": estimate(reward)}
+
+
+FAIRNESS = Fairness.model_validate(
+    {
+        "segments": {
+            "NL": segment_of(60, {"yes": 0.7, "no": 0.3}, 0.5),
+            "DE": segment_of(40, {"yes": 0.4, "no": 0.35}, 0.25),
+        },
+        "left_out": 3,
+        "demographic_parity_difference": {"no": 0.05, "yes": 0.3},
+        "reward_difference": 0.25,
+    }
+)
 
 
 def only(row: Row, *names: str) -> tuple[object, ...]:
@@ -38,36 +63,6 @@ def test_a_decision_id_stays_inside_its_address() -> None:
     assert row["href"] == "/loops/digits-and-questions/decisions/a%2F..%2Fb%3Fc"
 
 
-def test_versions_carry_what_they_earned_and_the_champion_its_mark() -> None:
-    versions = [ModelVersion.model_validate(version) for version in FAKE.models()]
-    earned = [
-        VersionReward(model_version="1", experiences=300, mean=0.5, interval=(0.25, 0.75)),
-        VersionReward(model_version=None, experiences=40, mean=0.1, interval=None),
-    ]
-    newest, _, first, unserved = tables.version_rows(LOOP, versions, earned)
-    assert only(newest, "version", "aliases", "mean", "interval", "gate") == (
-        "v3",
-        "champion",
-        "—",
-        "—",
-        "passed, +0.04",
-    )
-    assert only(first, "version", "mean", "left", "spread", "parent") == ("v1", "0.50", "25.0%", "50.0%", "")
-    assert only(unserved, "version", "mean", "experiences", "interval") == ("none", "0.10", "40", "—")
-
-
-def test_runs_show_how_far_they_are() -> None:
-    run = FAKE.training_runs()[0] | {"progress": 0.125, "steps": 75, "loss": 0.2}
-    (row,) = tables.run_rows([TrainingRun.model_validate(run)])
-    assert only(row, "status", "progress", "share", "loss", "outcome") == (
-        "running",
-        "12 %",
-        "12.5%",
-        "0.2000",
-        "75 steps",
-    )
-
-
 def test_ranking_marks_the_chosen_action_and_keeps_it_in_long_lists() -> None:
     decision = Decision.model_validate(FAKE.whole_decision("0" * 9 + "700"))
     actions = [
@@ -76,8 +71,8 @@ def test_ranking_marks_the_chosen_action_and_keeps_it_in_long_lists() -> None:
     long = Decision.model_validate(
         FAKE.whole_decision("0" * 9 + "700") | {"ranking": actions, "action_id": decision.action_id + "!"}
     )
-    assert [row["chosen"] for row in tables.ranking_rows(LOOP, decision)] == ["chosen"] + [""] * 11
-    rows = tables.ranking_rows(LOOP, long)
+    assert [row["chosen"] for row in tables.ranking_rows(decision, UNIT)] == ["chosen"] + [""] * 11
+    rows = tables.ranking_rows(long, UNIT)
     assert len(rows) == tables.RANKING_SHOWN + 1
     assert only(rows[-1], "chosen", "expected_reward", "interval") == ("chosen", "—", "—")
 
@@ -90,19 +85,25 @@ def test_late_feedback_is_marked() -> None:
 
 def test_every_column_has_its_member_in_every_row() -> None:
     decision = Decision.model_validate(FAKE.whole_decision("0" * 9 + "700"))
-    versions = [ModelVersion.model_validate(version) for version in FAKE.models()]
-    unserved = VersionReward(model_version=None, experiences=40, mean=0.1, interval=None)
+    statistics = Statistics.model_validate(FAKE.statistics())
+    shares = action_shares([decision], ["yes"])
     for columns, rows in (
         (tables.DECISIONS, tables.decision_rows(LOOP, [decision])),
-        (tables.VERSIONS, tables.version_rows(LOOP, versions, [unserved])),
-        (tables.RUNS, tables.run_rows([TrainingRun.model_validate(run) for run in FAKE.training_runs()])),
-        (tables.RANKING, tables.ranking_rows(LOOP, decision)),
+        (tables.MODALITIES, tables.modality_rows(statistics)),
+        (tables.ACTIONS, tables.action_rows(shares, UNIT)),
+        (tables.FOLLOWS, tables.follows_rows(statistics)),
+        (tables.SEGMENTS, tables.segment_rows(FAIRNESS, UNIT)),
+        (tables.PARITY, tables.parity_rows(FAIRNESS)),
+        (tables.DEAD_LETTERS, tables.letter_rows([LETTER])),
+        (tables.WEIGHED, tables.weighed_rows(decision)),
+        (tables.RANKING, tables.ranking_rows(decision, UNIT)),
         (tables.FEEDBACK, tables.feedback_rows(decision.feedback)),
     ):
         assert rows
         assert len({row["key"] for row in rows}) == len(rows)
         for column in columns:
-            assert all({column.name, column.mark or column.name} <= row.keys() for row in rows)
+            needed = {column.name, column.mark or column.name} | ({column.share} if column.kind == "bar" else set())
+            assert all(needed <= row.keys() for row in rows)
 
 
 def test_modalities_carry_their_importance_once_there_is_a_report() -> None:
@@ -124,3 +125,18 @@ def test_a_modality_without_figures_is_shown_without() -> None:
     }
     (row,) = tables.modality_rows(Statistics.model_validate(told))
     assert only(row, "importance", "share", "loss_rise") == ("—", "0.0%", "—")
+
+
+def test_segments_and_the_actions_that_differ_most_between_them() -> None:
+    first, second = tables.segment_rows(FAIRNESS, UNIT)
+    assert only(first, "segment", "decisions", "mean", "interval") == ("NL", "60", "0.50", "0.40 to 0.60")
+    assert only(second, "left", "spread") == ("15.0%", "20.0%")
+    assert [only(row, "action_id", "difference", "rates") for row in tables.parity_rows(FAIRNESS)] == [
+        ("yes", "0.30", "NL 0.70 · DE 0.40"),
+        ("no", "0.05", "NL 0.30 · DE 0.35"),
+    ]
+
+
+def test_actions_that_follow_the_state_most_come_first() -> None:
+    rows = tables.follows_rows(Statistics.model_validate(FAKE.statistics()))
+    assert [only(row, "action_id", "correlation") for row in rows] == [("yes", "+0.50"), ("no", "—")]

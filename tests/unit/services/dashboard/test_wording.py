@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from services.dashboard import wording
-from services.dashboard.answers import ModelVersion, Range, RewardBucket, RewardEstimate, Statistics, TrainingRun
+from services.dashboard.answers import Range, RewardBucket, RewardEstimate, Statistics
 from tests.unit.services.dashboard.fake_gateway import FakeGateway
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -16,6 +16,7 @@ def curve_of(*means: float, width: int = 40) -> list[RewardBucket]:
             first_sequence=index * width + 1,
             last_sequence=(index + 1) * width,
             mean=mean,
+            interval=None,
             count=width,
             last_decided_at=NOW,
             model_version="1",
@@ -108,49 +109,6 @@ def test_overall_has_an_interval_where_there_is_one() -> None:
     )
     assert wording.overall(RewardEstimate(mean=0.5, interval=None), UNIT) == "Mean of all: 0.50."
     assert wording.overall(None, UNIT) == ""
-
-
-@pytest.mark.parametrize(
-    ("status", "metrics", "text"),
-    [
-        ("ready", {"gate": "passed"}, "passed"),
-        ("ready", {"gate": "insufficient_evidence", "difference": 0.034}, "insufficient evidence, +0.03"),
-        ("rejected", {"gate": "failed", "difference": -0.1}, "rejected: failed, -0.10"),
-        ("ready", {}, ""),
-        ("rejected", {"gate": "insufficient_evidence"}, "rejected: insufficient evidence"),
-        ("rejected", {}, "rejected"),
-        ("collected", {"gate": "failed"}, "collected: failed"),
-    ],
-)
-def test_gate_says_what_became_of_a_version(status: str, metrics: dict[str, object], text: str) -> None:
-    version = {"version": "2", "status": status, "aliases": [], "parent": "1", "created_at": NOW, "metrics": metrics}
-    assert wording.gate(ModelVersion.model_validate(version)) == text
-
-
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"status": "queued"}, "waits for the trainer"),
-        ({"status": "running"}, "starting"),
-        ({"status": "running", "steps": 1200}, "1,200 steps"),
-        ({"status": "succeeded", "model_version": "4", "detail": "passed; difference 0.1"}, "v4 took over"),
-        ({"status": "skipped", "model_version": "4", "detail": "failed; difference -0.1"}, "v4 turned down"),
-        ({"status": "skipped", "detail": "nothing new to learn from"}, "nothing new to learn from"),
-        ({"status": "failed"}, "failed"),
-    ],
-)
-def test_run_outcome_is_one_line(changes: dict[str, object], text: str) -> None:
-    run = {
-        "training_run_id": "r",
-        "kind": "fine_tune",
-        "progress": 0.0,
-        "steps": 0,
-        "loss": None,
-        "requested_at": NOW,
-        "model_version": None,
-        "detail": None,
-    }
-    assert wording.run_outcome(TrainingRun.model_validate(run | changes)) == text
 
 
 @pytest.mark.parametrize(("number", "text"), [(12, "12 bytes"), (2048, "2.0 KiB"), (3 * 1024**2, "3.0 MiB")])

@@ -30,7 +30,7 @@ from shared.pb.fusion.v1 import fusion_pb2
 from shared.pb.policy.v1 import policy_pb2
 from shared.pb.serving.v1 import serving_pb2
 from shared.registry.artifacts import ArtifactStore
-from shared.registry.manifest import Architecture, Manifest
+from shared.registry.manifest import Architecture, CurvePoint, Manifest
 from shared.registry.versions import add_version, move_alias
 from shared.security import Role, key_digest
 
@@ -307,6 +307,7 @@ def manifest_of(ref: ModelRef, settings: LoopSettings) -> Manifest:
         parts={"encoding": "a" * 64},
         covers_sequence=0,
         metrics={"loss": 0.5, "gate": "passed"},
+        training_curve=[CurvePoint(step=20, loss=0.4, learning_rate=0.001)],
     )
 
 

@@ -156,6 +156,7 @@ async def test_statistics_tell_counts_rewards_and_lag(http: httpx.AsyncClient, d
     assert told["reward_by_version"] == [told["reward"] | {"model_version": "1"}]
     (bucket,) = told["reward_curve"]
     assert (bucket["first_sequence"], bucket["count"], bucket["model_version"]) == (1, 1, "1")
+    assert bucket["interval"] is None
     # Two metrics: nobody promised feedback for every decision.
     assert told["warnings"] == []
 
@@ -175,6 +176,7 @@ async def test_model_versions_are_told_with_their_lineage(gateway: Gateway, http
     assert one["metrics"] == {"loss": 0.5, "gate": "passed"}
     assert one["parts"] == {"encoding": {"sha256": "a" * 64, "bytes": None}}
     assert one["architecture"]["action_ids"] == ["a", "b", "c"]
+    assert one["training_curve"] == [{"step": 20, "loss": 0.4, "learning_rate": 0.001}]
 
 
 async def test_health_is_open_and_says_little(gateway: Gateway) -> None:

@@ -17,6 +17,7 @@ from tests.unit.services.gateway.fakes import Gateway
 from tests.unit.services.gateway.test_dead_letters import put_aside
 
 OPEN = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"}
+ANY_KEY = {"/v1/keys/current"}
 DECIDE = {
     ("POST", "/v1/loops/{loop_id}/decisions"),
     ("POST", "/v1/loops/{loop_id}/decisions:batch"),
@@ -57,8 +58,15 @@ async def test_a_role_opens_its_own_routes_only(gateway: Gateway, http: httpx.As
         async with gateway.client(gateway.add_key(role)) as client:  # type: ignore[arg-type] # a role
             for method, path, address in operations(gateway):
                 answer = await client.request(method, address, json={})
-                expected_denial = path not in OPEN and (method, path) not in allowed
+                expected_denial = path not in OPEN | ANY_KEY and (method, path) not in allowed
                 assert (answer.status_code == 403) == expected_denial, (role, method, path)
+
+
+async def test_every_key_may_ask_what_it_is(gateway: Gateway) -> None:
+    for role in ("decide", "feedback", "manage"):
+        async with gateway.client(gateway.add_key(role)) as client:  # type: ignore[arg-type] # a role
+            told = (await client.get("/v1/keys/current")).raise_for_status().json()
+        assert (told["role"], told["revoked_at"]) == (role, None)
 
 
 def test_a_route_that_says_nothing_needs_the_manage_role() -> None:
@@ -72,6 +80,7 @@ async def test_the_documentation_says_which_role_an_operation_needs(http: httpx.
     roles = {(method.upper(), path): of["x-role"] for path, item in paths.items() for method, of in item.items()}
     assert {operation for operation, role in roles.items() if role == "decide"} == DECIDE
     assert {operation for operation, role in roles.items() if role == "feedback"} == FEEDBACK
+    assert {path for (_, path), role in roles.items() if role == "any"} == ANY_KEY
     assert {path for (_, path), role in roles.items() if role == "open"} == OPEN - {"/openapi.json", "/docs"}
 
 

@@ -46,6 +46,10 @@ def test_a_fine_tune_takes_over_and_its_head_covers_all_it_read(workplace: Workp
     version = workplace.champion()
     assert (version.version, version.parent, version.covers_sequence) == (2, 1, 400)
     assert version.metrics["held_out"] == 80.0
+    curve = workplace.manifest(version).training_curve
+    assert (len(curve), curve[-1].step) == (60, 120)
+    assert curve[-1].loss < curve[0].loss
+    assert curve[-1].learning_rate < curve[0].learning_rate
     _, statistics = workplace.policy(version)
     assert statistics.count.sum() == 400
 

@@ -92,6 +92,11 @@ def test_the_curve_covers_every_experience_once_in_at_most_fifty_buckets(engine:
     for bucket in curve:
         part = rewards[bucket.first_sequence - 1 : bucket.last_sequence]
         assert bucket.mean_reward == pytest.approx(part.mean())
+        if len(part) == 1:
+            assert bucket.interval is None
+        else:
+            half = 1.959964 * part.std(ddof=1) / np.sqrt(len(part))
+            assert bucket.interval == pytest.approx((part.mean() - half, part.mean() + half))
         assert bucket.last_decided_at == 10 * bucket.last_sequence
 
 
