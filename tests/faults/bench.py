@@ -239,7 +239,7 @@ class Bench:
             # As docker-compose.yml sets them.
             "REWARDLOOP_MODELS_INTERVAL": "0.1",
             "REWARDLOOP_MODELS_TIMEOUT": "0.3",
-            "REWARDLOOP_DECIDE_TIMEOUT": "0.2",
+            "REWARDLOOP_DECIDE_TIMEOUT": "0.15",
             "REWARDLOOP_DRAW_SECRET": DRAW_SECRET,
             "REWARDLOOP_SPOOL_FOLDER": str(self.spool),
             # What it remembers to repeat is no leak, and must not look like one.
