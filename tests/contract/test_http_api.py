@@ -1,8 +1,10 @@
 """The gateway keeps to its own OpenAPI document, whatever is sent."""
 
 import asyncio
+import io
 import json
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from schemathesis.transport.serialization import Binary
 
 from tests.unit.services.gateway.conftest import LOOP, empty_database
 from tests.unit.services.gateway.fakes import Gateway, ManualClock, MemoryLog, start_gateway
@@ -38,9 +41,22 @@ def one_line(_: schemathesis.SerializationContext, value: Any) -> bytes:
 @schemathesis.serializer("application/msgpack")
 def packed(_: schemathesis.SerializationContext, value: Any) -> bytes:
     try:
-        return msgspec.msgpack.encode(value)
+        # What it makes up for bytes it wraps.
+        return msgspec.msgpack.encode(value, enc_hook=lambda wrapped: wrapped.data)
     except OverflowError:  # MessagePack has no such number, and nothing that begins with this byte
         return b"\xc1"
+
+
+@schemathesis.serializer("application/x-tar")
+def archived(_: schemathesis.SerializationContext, value: Any) -> bytes:
+    """A tar with one file, which is no version's."""
+    data = value.data if isinstance(value, Binary) else json.dumps(value, default=str).encode()
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        member = tarfile.TarInfo("manifest.json")
+        member.size = len(data)
+        tar.addfile(member, io.BytesIO(data))
+    return archive.getvalue()
 
 
 @pytest.fixture

@@ -52,8 +52,8 @@ def test_primary_keys_begin_with_the_tenant(engine: Engine) -> None:
         keys = {
             name: inspect(connection).get_pk_constraint(name)["constrained_columns"] for name in Base.metadata.tables
         }
-    # These belong to positions in the log and to those who read it, which all tenants share.
-    shared_by_tenants = {"consumer_offsets", "dead_letters", "joiner_members"}
+    # These belong to the log, to those who read it, and to files under their hash, which all tenants share.
+    shared_by_tenants = {"consumer_offsets", "dead_letters", "joiner_members", "model_artifacts"}
     assert {name for name, columns in keys.items() if columns[0] != "tenant"} == shared_by_tenants
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.evaluation.rollout_plan import HopelessError, plan_rollout
-from tests.unit.shared.evaluation.arms import Arms, roll_out
+from tests.unit.shared.evaluation.arms import Arms, judge
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ def test_nearly_all_simulated_rollouts_end_within_the_plan(base: float, lift: fl
     tolerance = 0.05 if lift else 0.3
     plan = plan_rollout(base, lift, share, tolerance)
     arms, seeds = Arms(base, base * (1 + lift), (share,)), range(40)
-    outcomes = [roll_out(arms, seed, plan.decisions + 25, tolerance, least=1) for seed in seeds]
+    outcomes = [judge(arms.draw(seed), 0, plan.decisions + 25, tolerance, least=1) for seed in seeds]
     assert sum(outcome.course == plan.verdict for outcome in outcomes) >= 36
     # Nor is it far too careful: half of them take more than a quarter of it.
     assert sorted(outcome.decisions for outcome in outcomes)[20] > plan.decisions / 4

@@ -173,7 +173,7 @@ def test_an_evaluation_and_a_run_under_way_need_a_version(registry: Registry) ->
     registry.add(3)
     registry.at += 2 * DAY
     kept = registry.collector.collect(TENANT, LOOP, registry.at).kept
-    assert (kept[1], kept[9]) == ("it is being evaluated", "a training run is under way")
+    assert (kept[1], kept[3]) == ("it is being evaluated", "a training run is under way")
 
 
 def test_what_is_new_or_was_named_lately_stays(registry: Registry) -> None:
