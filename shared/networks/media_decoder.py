@@ -23,8 +23,10 @@ from shared.networks.video import video_features
 
 MEMORY_BYTES: Final = 1536 * 1024 * 1024
 SECONDS: Final = 5.0
-# For an answer, the child's start and the batches before this one included; after that the child is taken for stuck.
+# For an answer, the batches before this one included; after that the child is taken for stuck.
 WAIT_SECONDS: Final = 15.0
+# For a child's first answer: it imports torch, which takes a busy machine long.
+START_SECONDS: Final = 120.0
 BEYOND_LIMITS: Final = "media that takes too much memory or time to decode"
 
 
@@ -65,6 +67,8 @@ class MediaDecoder:
         self._lifeline, self._held = self._context.Pipe(duplex=False)
         self._lock = threading.Lock()
         self._pool = self._new_pool()
+        # The pool whose child has answered once.
+        self._started: pebble.ProcessPool | None = None
 
     def __call__(self, media: Sequence[EncodedMedia]) -> list[Decoded]:
         """Features of each, or why it is refused. Blocks; gives the CPU to others meanwhile."""
@@ -105,12 +109,14 @@ class MediaDecoder:
         pool = self._live_pool()
         future: Future[list[Decoded]] = pool.schedule(decode_all, args=(media,), timeout=self._seconds)
         try:
-            return future.result(self._wait_seconds)
+            decoded = future.result(self._wait_seconds if pool is self._started else START_SECONDS)
         except TimeoutError as error:
             if future.done():
                 raise
             self._drop(pool)
             raise BrokenProcessPool("the decoding process does not answer") from error
+        self._started = pool
+        return decoded
 
     def _live_pool(self) -> pebble.ProcessPool:
         with self._lock:

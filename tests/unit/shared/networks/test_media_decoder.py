@@ -70,6 +70,13 @@ def test_replaces_a_child_that_does_not_answer() -> None:
         assert told(decode([SMALL])) == ["decoded"]
 
 
+def test_gives_a_child_that_is_starting_the_time_that_takes() -> None:
+    with MediaDecoder(wait_seconds=0.001) as decode:
+        decode.warm_up()
+        # The first child is taken for stuck, and the one in its place is asked before it runs.
+        assert told(decode([SMALL])) == ["decoded"]
+
+
 def test_goes_on_when_the_child_dies_between_batches(decoder: MediaDecoder) -> None:
     os.kill(child(), signal.SIGKILL)
     assert told(decoder([SMALL, SMALL])) == ["decoded", "decoded"]
