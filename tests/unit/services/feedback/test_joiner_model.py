@@ -52,6 +52,7 @@ class Model:
     metrics: dict[str, float]
     aggregation: str
     closes_early: bool
+    late_counts: bool
     batch: int
     offsets: Counter[str] = field(default_factory=Counter)
     decisions: dict[str, Decision] = field(default_factory=dict)
@@ -59,7 +60,10 @@ class Model:
     ends: dict[str, int] = field(default_factory=dict)
     feedback: dict[str, tuple[Feedback, bool]] = field(default_factory=dict)
     dangling: dict[str, Feedback] = field(default_factory=dict)
-    experiences: list[tuple[object, ...]] = field(default_factory=list)
+    experiences: list[tuple[Any, ...]] = field(default_factory=list)
+    # Decision → the place of its newest revision.
+    newest: dict[str, int] = field(default_factory=dict)
+    touched: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
 
     def step(self, log: FakeLog, time: WindowTime) -> None:
@@ -73,6 +77,9 @@ class Model:
             due = sorted((end, key) for key, end in self.ends.items() if end < now - GRACE)
             for end, key in due:
                 self.close(key, end, "timeout")
+        for key in sorted(self.touched, key=self.newest.__getitem__):
+            self.restate(key)
+        self.touched.clear()
 
     def apply(self, record: Record, time: WindowTime) -> None:
         try:
@@ -133,6 +140,8 @@ class Model:
             self.feedback[came.feedback_id] = (came, late)
             if not late:
                 self.close_if_complete(key)
+            elif key in self.newest and (self.late_counts or came.received_at <= self.start(key) + WAIT):
+                self.touched.add(key)
 
     def in_time(self, key: str) -> list[Feedback]:
         mine = [one for one, late in self.feedback.values() if one.decision_id == key and not late]
@@ -141,23 +150,44 @@ class Model:
     def close_if_complete(self, key: str) -> None:
         came = self.in_time(key)
         if self.closes_early and key in self.ends and set(self.metrics) <= {one.metric for one in counted(came)}:
-            activation = self.activations.get(key)
-            start = self.decisions[key].decided_at if activation is None else activation.activated_at
-            self.close(key, max(start, came[-1].received_at), "feedback")
+            self.close(key, max(self.start(key), came[-1].received_at), "feedback")
+
+    def start(self, key: str) -> int:
+        activation = self.activations.get(key)
+        return self.decisions[key].decided_at if activation is None else activation.activated_at
 
     def close(self, key: str, closed_at: int, closed_by: str) -> None:
         del self.ends[key]
         made, activation = self.decisions[key], self.activations.get(key)
-        came = [one for one in counted(self.in_time(key)) if one.metric in self.metrics]
-        reward = 0.0 if came else -1.0
-        for metric, weight in self.metrics.items():
-            values = [float(one.value) for one in came if one.metric == metric]
-            reward += weight * AGGREGATIONS[self.aggregation](values) if values else 0.0
         served = made.action_id if activation is None else activation.served_action_id or made.action_id
         propensity = made.probability if served == made.action_id else None
-        self.experiences.append(
-            (len(self.experiences) + 1, key, served, propensity, round(reward, 9), closed_at, closed_by)
-        )
+        reward = self.reward(self.in_time(key))
+        self.append((key, served, propensity, reward, closed_at, closed_by))
+
+    def restate(self, key: str) -> None:
+        """What came since the close counts where it was taken in the window, or where late feedback counts."""
+        _, _, served, propensity, reward, closed_at, closed_by = self.experiences[self.newest[key]]
+        mine = [one for one, _ in self.feedback.values() if one.decision_id == key]
+        for one in mine:
+            if closed_by == "timeout" and one.received_at <= closed_at:
+                self.feedback[one.feedback_id] = (one, False)
+        came = sorted(mine, key=lambda one: (one.received_at, one.feedback_id))
+        restated = self.reward(came if self.late_counts else self.in_time(key))
+        if restated != reward:
+            self.append((key, served, propensity, restated, closed_at, closed_by))
+            self.counts["restated"] += 1
+
+    def append(self, experience: tuple[Any, ...]) -> None:
+        self.newest[experience[0]] = len(self.experiences)
+        self.experiences.append((len(self.experiences) + 1, *experience))
+
+    def reward(self, came: list[Feedback]) -> float:
+        counting = [one for one in counted(came) if one.metric in self.metrics]
+        reward = 0.0 if counting else -1.0
+        for metric, weight in self.metrics.items():
+            values = [float(one.value) for one in counting if one.metric == metric]
+            reward += weight * AGGREGATIONS[self.aggregation](values) if values else 0.0
+        return round(reward, 9)
 
     def view(self) -> dict[str, Any]:
         counts = self.counts + Counter(
@@ -246,8 +276,11 @@ class JoinerMachine(RuleBasedStateMachine):
         aggregation=st.sampled_from(sorted(AGGREGATIONS)),
         metrics=st.sampled_from([{"click": 1.0}, {"click": 1.0, "dwell": -0.5}]),
         closes_early=st.booleans(),
+        late_feedback=st.sampled_from(["keep", "restate"]),
     )
-    def start(self, batch: int, aggregation: str, metrics: dict[str, float], closes_early: bool) -> None:
+    def start(
+        self, batch: int, aggregation: str, metrics: dict[str, float], closes_early: bool, late_feedback: str
+    ) -> None:
         self.bench = Bench(
             self.database_url,
             batch=batch,
@@ -255,8 +288,9 @@ class JoinerMachine(RuleBasedStateMachine):
             reward_aggregation=aggregation,
             default_reward=-1.0,
             close_on_first_feedback=closes_early,
+            late_feedback=late_feedback,
         )
-        self.model = Model(metrics, aggregation, closes_early, batch)
+        self.model = Model(metrics, aggregation, closes_early, late_feedback == "restate", batch)
         self.on_the_way: list[tuple[str, Record]] = []
         self.failing: Iterator[str] = iter(())
         event.listen(self.bench.engine, "commit", self.commit)
