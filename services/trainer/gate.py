@@ -58,11 +58,22 @@ def judge(candidate: VersionScores, champion: VersionScores, rows: Sequence[Held
 
 
 def judge_by_agreement(candidate: VersionScores, champion: VersionScores, rows: Sequence[HeldOutRow]) -> Verdict:
-    """By how often the best of what each expects is the action that was taken: what an apprentice is to learn."""
-    ours, theirs = _agreement(candidate, rows), _agreement(champion, rows)
-    figures = {"held_out": float(len(rows)), "agreement": ours, "champion_agreement": theirs}
-    finding: Finding = "passed" if ours > theirs else "insufficient_evidence" if ours == theirs else "failed"
-    return Verdict(ours >= theirs, finding, figures)
+    """By how often the best of what each expects is the action that was taken: what an apprentice is to learn.
+
+    Row by row, by the bounds and the tolerance of the gate: one row of a few more or less says nothing.
+    """
+    ours_N, theirs_N = _agreement(candidate, rows), _agreement(champion, rows)
+    difference = one_sided_bounds(ours_N - theirs_N)
+    figures = {
+        "held_out": float(len(rows)),
+        "agreement": float(ours_N.mean()),
+        "champion_agreement": float(theirs_N.mean()),
+        "difference": difference.mean,
+    }
+    if difference.upper < 0:
+        return Verdict(False, "failed", figures)
+    passed = difference.lower > -TOLERANCE and len(rows) >= LEAST_SAMPLE_SIZE
+    return Verdict(difference.mean > -TOLERANCE, "passed" if passed else "insufficient_evidence", figures)
 
 
 def judge_by_temporal_difference(
@@ -96,13 +107,14 @@ def judge_by_temporal_difference(
     return Verdict(difference.mean >= 0, finding, figures)
 
 
-def _agreement(scores: VersionScores, rows: Sequence[HeldOutRow]) -> float:
+def _agreement(scores: VersionScores, rows: Sequence[HeldOutRow]) -> Doubles:
+    """[N]: 1 where it would have done the same."""
     best = []
     for row, expected in zip(rows, scores.expected_rewards, strict=True):
         allowed = expected[: len(row.actions)].copy()
         allowed[list(row.excluded)] = -np.inf
         best.append(int(np.argmax(allowed)))
-    return float(np.mean([one == row.taken for one, row in zip(best, rows, strict=True)]))
+    return np.array([float(one == row.taken) for one, row in zip(best, rows, strict=True)])
 
 
 def _squared_errors(scores: VersionScores, rows: Sequence[HeldOutRow], targets_N: Doubles) -> Doubles:

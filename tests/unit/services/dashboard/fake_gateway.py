@@ -235,6 +235,9 @@ class FakeGateway:
                 "actions": [{"id": "yes", "features": None}],
             },
             "code_version": "1.0",
+            "manifest_sha256": version * 64,
+            "data_window": None,
+            "imported_from": None,
             "training_curve": [
                 {"step": step, "loss": 0.3 / step, "learning_rate": rate * (1 - step / 600)}
                 for step in range(6, 601, 6)
