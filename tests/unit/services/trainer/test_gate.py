@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from services.trainer.experiences import PreparedExperience
-from services.trainer.gate import TOLERANCE, Verdict, judge
+from services.trainer.gate import TOLERANCE, Verdict, judge, judge_by_agreement
 from services.trainer.repository import JoinedRow
 from services.trainer.scoring import HeldOutRow, VersionScores
 from shared.domain import Action, Doubles
@@ -99,3 +99,29 @@ def test_with_nothing_drawn_the_loss_decides() -> None:
     verdict = held(GOOD, BAD, [overridden] * 20)
     assert (verdict.finding, verdict.takes_over) == ("insufficient_evidence", True)
     assert all(np.isfinite(value) for value in verdict.figures.values())
+
+
+def imitating(count: int, right: int) -> VersionScores:
+    """Of decisions that all took the first action, so many it would have made the same."""
+    expects = np.tile([0.2, 0.8], (count, 1))
+    expects[:right] = [0.8, 0.2]
+    return VersionScores(expects, np.tile(EVEN, (count, 1)))
+
+
+@pytest.mark.parametrize(
+    ("count", "ours", "theirs", "finding", "takes_over"),
+    [
+        (40, 36, 37, "insufficient_evidence", True),
+        (40, 33, 36, "failed", False),
+        (40, 20, 36, "failed", False),
+        (400, 380, 380, "passed", True),
+        (400, 340, 380, "failed", False),
+    ],
+)
+def test_an_apprentice_is_judged_by_how_often_it_agrees(
+    count: int, ours: int, theirs: int, finding: str, takes_over: bool
+) -> None:
+    taken = [_row(0, 0.0, np.array(EVEN)) for _ in range(count)]
+    verdict = judge_by_agreement(imitating(count, ours), imitating(count, theirs), taken)
+    assert verdict.figures["agreement"] == pytest.approx(ours / count)
+    assert (verdict.finding, verdict.takes_over) == (finding, takes_over), verdict.detail
