@@ -1,4 +1,4 @@
-"""A product that leaves something to see on every page: all kinds of media, segments, a rollout that waits."""
+"""A product that leaves something to see on every page: all kinds of media, segments, evaluations."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from tests.e2e import product
 from tests.e2e.conftest import until
 
 LOOP = "gallery"
-# Decisions that are all applauded: the gate finds version 2 no worse, whatever it has learned.
+# Decisions that are all applauded, before the first fine-tune.
 APPLAUDED = 60
 GREETINGS = {"NL": "hallo", "DE": "moin", "FR": "salut"}
 SETTINGS: dict[str, object] = {
@@ -53,19 +53,17 @@ def visits(seed: int = 0) -> Iterator[tuple[product.Answer, str]]:
 
 
 def fill(http: httpx.Client, decisions: int) -> None:
-    """Decisions with their feedback, a fine-tune, evaluations of both yardsticks, and a rollout that waits."""
+    """Decisions with their feedback, a fine-tune, and evaluations of both yardsticks."""
     product.put(http, LOOP, SETTINGS)
     stream = visits()
     serve(http, ((request, None) for request, _ in stream), APPLAUDED)
     product.wait_for_experiences(http, LOOP, APPLAUDED)
-    run = product.fine_tune(http, LOOP)
-    assert (run["status"], run["model_version"]) == ("succeeded", "2"), run
+    # It makes version 2, whatever the gate says of it.
+    product.fine_tune(http, LOOP)
     serve(http, stream, decisions)
     product.wait_for_experiences(http, LOOP, APPLAUDED + decisions)
     for target in ("baseline", "uniform"):
         http.post(f"/v1/loops/{LOOP}/evaluations", json={"target": target}).raise_for_status()
-    body = {"model_version": "1", "strategy": "progressive", "step_duration": "PT1H"}
-    http.post(f"/v1/loops/{LOOP}/rollouts", json=body).raise_for_status()
     until(lambda: all(one["status"] == "succeeded" for one in items(http, "evaluations")), "evaluations end", 120)
     until(lambda: statistics_are_reported(http), "there is a report", 120)
 

@@ -25,7 +25,6 @@ def pages(http: httpx.Client) -> list[str]:
     lists = {
         "decisions": "decision_id",
         "training-runs": "training_run_id",
-        "rollouts": "rollout_id",
         "evaluations": "evaluation_id",
     }
     ones = [f"{name}/{gallery.items(http, name)[0][member]}" for name, member in lists.items()]
@@ -82,17 +81,6 @@ def test_a_decision_plays_what_came_in(visitor: Visitor, pages: list[str]) -> No
         until(lambda media=media: media.evaluate("one => one.readyState") >= 1, f"{name} can be played")  # type: ignore[misc]
         assert media.evaluate("one => one.duration") == pytest.approx(seconds, abs=0.11)
     expect(page.get_by_role("table", name="What it weighed").get_by_role("row")).to_have_count(6)
-
-
-def test_a_rollout_is_led_from_its_page(visitor: Visitor, pages: list[str], http: httpx.Client) -> None:
-    path = next(path for path in pages if "/rollouts/" in path)
-    page = visitor.sign_in(KEY, path)
-    for verb, status in (("Pause", "paused"), ("Resume", "running"), ("Roll back", "rolled back")):
-        page.get_by_role("button", name=verb).click()
-        page.get_by_role("dialog").get_by_role("button", name=verb).click()
-        expect(page.locator(".counters")).to_contain_text(f"Status{status}")
-    events = http.get(f"/v1/{path.removeprefix('/')}").raise_for_status().json()["events"]
-    assert [event["kind"] for event in events][-3:] == ["paused", "resumed", "rolled_back"]
 
 
 def test_a_log_comes_in_and_is_evaluated_by_form(visitor: Visitor, pages: list[str], http: httpx.Client) -> None:
