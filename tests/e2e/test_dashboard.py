@@ -345,6 +345,8 @@ def test_pages_before_signing_in_and_without_data_fit_their_window(
     visitor.sign_in(DECIDE_KEY)
     check_page(page, width, scheme)
     page.get_by_role("button", name="Sign out").click()
+    # It goes to another page, which would cut off the one that is asked for next.
+    expect(page.get_by_label("API key")).to_be_visible()
     fake.experiences = 0
     visitor.sign_in(KEY, LOOP_PAGE)
     for path in ("", "/actions", "/modalities", "/fairness", "/rollouts"):
