@@ -174,6 +174,10 @@ class Joiner:
             claims += take_over(session, JOINER, [place for place in wanted if place not in had])
             self._next_end = next_end(session, mine)
         self._claims = sorted(claims, key=lambda claim: wanted.index((claim.topic, claim.partition)))
+        for claim in self._claims:
+            if (claim.topic, claim.partition) not in had:
+                # The first read of a partition is the slow one: now nobody waits for what it brings.
+                self._log.read(claim.topic, claim.partition, claim.offset, 1)
         self._partitions = mine
         self._cache = SettingsCache()
         self._relay.lose_track()

@@ -98,8 +98,8 @@ class PartitionReader:
     def read(self, offset: int, limit: int) -> list[StoredRecord]:
         with self._lock:
             if offset != self._next:
-                # Sought beyond the end, a consumer starts again at the oldest record.
-                if offset >= self._offsets.end(self._at):
+                # Sought beyond the end, a consumer starts again at the oldest record; at the end it waits for more.
+                if offset > self._offsets.end(self._at):
                     return []
                 self._seek(offset)
             records = self._poll(limit, 0)
