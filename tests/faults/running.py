@@ -76,7 +76,7 @@ def run(
         *_stalls(scenario, watcher, moments),
         *_dead_letters(scenario, read_dead_letters(bench.engine) - dead),
         *_answers(scenario, ledger, moments),
-        *_beside_the_fault(path, ledger, moments),
+        *_beside_the_fault(ledger, moments),
     ]
     if drained > DRAIN_SECONDS:
         violations.append(Violation("I14", f"not everything is joined {drained:.0f} s after the load"))
@@ -123,7 +123,11 @@ def _under_load(bench: Bench, scenario: Scenario, plan: Plan, seconds: float, sa
 
 
 def _is_on_a_version(ledger: Path, in_a_row: int) -> bool:
-    last = Ledger.read_end(ledger).decisions[-in_a_row:] if ledger.exists() else []
+    return ledger.exists() and _is_decided_by_versions(Ledger.read_end(ledger), in_a_row)
+
+
+def _is_decided_by_versions(ledger: Ledger, in_a_row: int) -> bool:
+    last = ledger.decisions[-in_a_row:]
     return len(last) == in_a_row and all(one.outcome == "ok" and one.model_version is not None for one in last)
 
 
@@ -194,7 +198,7 @@ def _answers(scenario: Scenario, ledger: Ledger, moments: Moments) -> list[Viola
     return found
 
 
-def _beside_the_fault(path: Path, ledger: Ledger, moments: Moments) -> list[Violation]:
+def _beside_the_fault(ledger: Ledger, moments: Moments) -> list[Violation]:
     """Without a fault all is well: a run that only shows failures shows nothing."""
     fallen = [
         one.number
@@ -204,7 +208,7 @@ def _beside_the_fault(path: Path, ledger: Ledger, moments: Moments) -> list[Viol
         and (one.outcome != "ok" or one.model_version is None)
     ]
     found = [Violation("I5", f"{len(fallen)} decides failed or fell back before the fault")] if fallen else []
-    if not _is_on_a_version(path, IN_A_ROW):
+    if not _is_decided_by_versions(ledger, IN_A_ROW):
         found.append(Violation("I5", "no version decides again at the end"))
     return found
 
