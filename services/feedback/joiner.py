@@ -82,6 +82,7 @@ class Joiner:
         self._cache = SettingsCache()
         self._next_end: int | None = None
         self._knows_the_tables = False
+        self._is_new = True
 
     @property
     def leads(self) -> bool:
@@ -174,10 +175,11 @@ class Joiner:
             claims += take_over(session, JOINER, [place for place in wanted if place not in had])
             self._next_end = next_end(session, mine)
         self._claims = sorted(claims, key=lambda claim: wanted.index((claim.topic, claim.partition)))
-        for claim in self._claims:
-            if (claim.topic, claim.partition) not in had:
-                # The first read of a partition is the slow one: now nobody waits for what it brings.
-                self._log.read(claim.topic, claim.partition, claim.offset, 1)
+        # The first read of a partition is the slow one: at the start nobody waits for what it brings. Later it would
+        # keep the joiner from showing that it lives.
+        for claim in self._claims if self._is_new else ():
+            self._log.read(claim.topic, claim.partition, claim.offset, 1)
+        self._is_new = False
         self._partitions = mine
         self._cache = SettingsCache()
         self._relay.lose_track()
