@@ -155,9 +155,8 @@ class Join:
 
     def _may_count(self, window: Window, feedback: Feedback) -> bool:
         """Of a closed window: where the loop has late feedback restate, or where it was late to be read, not taken."""
-        started = window.decided_at if window.activated_at is None else window.activated_at
         settings = self._loops[window.tenant, window.loop_id]
-        return settings.late_feedback == "restate" or feedback.received_at <= started + self._wait(window)
+        return settings.late_feedback == "restate" or feedback.received_at <= window.started_at + self._wait(window)
 
     def _start(self, window: Window, activation: Activation) -> None:
         """The window of a deferred decision starts; feedback that came before it counts too."""
@@ -186,8 +185,8 @@ class Join:
         if window.closes_at is None or not settings.close_on_first_feedback:
             return
         if has_all(settings.reward, window.in_time, window.decision):
-            started = window.decided_at if window.activated_at is None else window.activated_at
-            self._close(window, max(started, *(feedback.received_at for feedback in window.in_time)), "feedback")
+            closed_at = max(window.started_at, *(feedback.received_at for feedback in window.in_time))
+            self._close(window, closed_at, "feedback")
 
     def _close(self, window: Window, closed_at: int, closed_by: ClosedBy, reward: float | None = None) -> None:
         if reward is None:

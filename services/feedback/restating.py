@@ -9,7 +9,9 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from services.feedback.repository import (
+    Restatable,
     SettingsCache,
+    add_numbers,
     add_revisions,
     next_restatement,
     read_restatable,
@@ -17,8 +19,6 @@ from services.feedback.repository import (
     read_touched,
     set_restated,
 )
-from services.feedback.repository.restating import Restatable
-from services.feedback.repository.writing import add_numbers
 from services.feedback.windows import DecisionKey, LoopKey
 from shared.db.engine import read_session, write_session
 from shared.db.offsets import Claim, move_offsets

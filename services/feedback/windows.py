@@ -43,6 +43,11 @@ class Window:
         return self.tenant, self.loop_id, self.decision_id
 
     @property
+    def started_at(self) -> int:
+        """When it began; that of a deferred decision does so when it is shown."""
+        return self.decided_at if self.activated_at is None else self.activated_at
+
+    @property
     def waits(self) -> bool:
         """It was deferred and nobody has said that it was shown."""
         return self.deferred and self.activated_at is None

@@ -5,6 +5,7 @@ from services.feedback.repository.joined import Joined, read_joined
 from services.feedback.repository.publishing import count_unpublished, loops_behind, read_published, set_published
 from services.feedback.repository.reading import SettingsCache, next_end, read_judged, read_known
 from services.feedback.repository.restating import (
+    Restatable,
     add_revisions,
     next_restatement,
     read_restatable,
@@ -12,12 +13,14 @@ from services.feedback.repository.restating import (
     read_touched,
     set_restated,
 )
-from services.feedback.repository.writing import write
+from services.feedback.repository.writing import add_numbers, write
 
 __all__ = [
     "Joined",
+    "Restatable",
     "SettingsCache",
     "VersionBehind",
+    "add_numbers",
     "add_revisions",
     "count_unpublished",
     "forget_unnamed",
