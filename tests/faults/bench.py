@@ -220,8 +220,7 @@ class Bench:
 
     def _decides(self, http: httpx.Client, loop_id: str) -> bool:
         aliases = http.get(f"/v1/loops/{loop_id}").raise_for_status().json()["aliases"]
-        services = http.get("/readyz").json()["services"]
-        return "champion" in aliases and all(services.values())
+        return "champion" in aliases and self.is_ready()
 
     def _platform(self) -> Platform:
         altered = [f"{service}={alteration}" for service, alteration in self.alterations.items()]

@@ -1,6 +1,5 @@
 """The local log under real faults, each in a process of its own: what was acknowledged is there afterwards."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -11,6 +10,7 @@ import pytest
 
 from shared.eventlog import Record
 from shared.eventlog.local import LocalEventLog
+from tests.conftest import do_without
 
 TOPIC = "rewardloop.feedback"
 
@@ -83,9 +83,7 @@ def try_with(fault: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     """TRY under strace, which makes the named fault of a call that writes through to the disk."""
     strace = shutil.which("strace")
     if strace is None:
-        if os.environ.get("REWARDLOOP_REQUIRE_SERVICES"):
-            pytest.fail("strace is not installed: `make tracer` brings it on Debian")
-        pytest.skip("strace is not installed: `make tracer` brings it on Debian")
+        do_without("strace is not installed: `make tracer` brings it on Debian")
     calls = "fsync,fdatasync"
     tracer = [strace, "-f", "-qq", "-o", str(folder / "calls"), "-e", f"trace={calls}", "-e", f"inject={calls}:{fault}"]
     command = [*tracer, sys.executable, "-c", TRY, str(folder / "log"), str(TRIES)]
