@@ -13,7 +13,7 @@ import soundfile
 from tests.e2e import product
 from tests.e2e.conftest import until
 
-LOOP = "gallery"
+LOOP = "every-medium"
 # Decisions that are all applauded, before the first fine-tune.
 APPLAUDED = 60
 GREETINGS = {"NL": "hallo", "DE": "moin", "FR": "salut"}

@@ -96,6 +96,8 @@ def _served(http: httpx.Client, rollout_id: str, reward: Rewards) -> bool:
 
 
 def _has_seen(http: httpx.Client, rollout_id: str, count: int) -> bool:
+    """Whether so many people have met the version by now, after some more decisions."""
+    serve(http, LOOP, 60, lambda _: 0.5)
     return int(read(http, rollout_id)["figures"].get("assigned", 0)) >= count
 
 
@@ -105,8 +107,7 @@ def test_guardrails_look_where_the_settings_say(two_versions: httpx.Client) -> N
     found = {}
     for name, guardrails in (("strict", strict), ("default", {"slow_after": "PT60S"})):
         rollout = start(http, guardrails=guardrails, min_decisions=100_000)
-        serve(http, LOOP, 60, lambda _: 0.5)
-        until(partial(_has_seen, http, rollout, 15), "it is seen")
+        until(partial(_has_seen, http, rollout, 30), "it is seen")
         found[name] = read(http, rollout)["figures"]
         end(http, rollout)
     assert found["strict"]["champion_slow"] + found["strict"]["slow"] >= 30
