@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from kafka import KafkaProducer, TopicPartition
+from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from shared.domain import Clock
 from shared.eventlog import MAX_RECORD_BYTES, EventLogError, Position, Record, StoredRecord, refuse_too_large
 from shared.eventlog.kafka_clients import connected
-from shared.eventlog.kafka_reading import Offsets, PartitionReader
+from shared.eventlog.kafka_reading import Offsets, TopicReader
 from shared.eventlog.settings import KafkaSettings
 
 # What Kafka wraps a record in.
@@ -39,7 +39,7 @@ class KafkaEventLog:
         self._lock = threading.Lock()
         self._producer: KafkaProducer | None = None
         self._offsets: Offsets | None = None
-        self._readers: dict[tuple[str, int], PartitionReader] = {}
+        self._readers: dict[str, TopicReader] = {}
         self._closed = False
 
     def connect(self) -> None:
@@ -66,7 +66,7 @@ class KafkaEventLog:
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> list[StoredRecord]:
         with self._errors(topic):
-            return self._reader(topic, partition).read(offset, limit)
+            return self._reader(topic).read(partition, offset, limit)
 
     def ends(self, topic: str) -> dict[int, int]:
         with self._errors(topic):
@@ -138,15 +138,13 @@ class KafkaEventLog:
                 self._offsets = Offsets(self._client, self._timeout)
             return self._offsets
 
-    def _reader(self, topic: str, partition: int) -> PartitionReader:
+    def _reader(self, topic: str) -> TopicReader:
         offsets = self._known_offsets()
         with self._lock:
             self._refuse_if_closed()
-            key = (topic, partition)
-            if key not in self._readers:
-                at = TopicPartition(self._prefix + topic, partition)
-                self._readers[key] = PartitionReader(topic, at, offsets, self._client, self._timeout)
-            return self._readers[key]
+            if topic not in self._readers:
+                self._readers[topic] = TopicReader(topic, self._prefix + topic, offsets, self._client, self._timeout)
+            return self._readers[topic]
 
     def _refuse_if_closed(self) -> None:
         if self._closed:

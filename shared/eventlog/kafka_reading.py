@@ -3,7 +3,9 @@
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -13,9 +15,13 @@ from kafka.errors import KafkaTimeoutError
 from shared.eventlog import Position, Record, StoredRecord
 from shared.eventlog.kafka_clients import connected
 
-# One read gives no more than about this, so that a reader's memory is bounded whatever the records' sizes.
-MAX_READ_BYTES: Final = 16 * 1024 * 1024
+# One answer brings no more than about this, and no more than this waits of a partition that nobody reads, so that
+# memory is bounded whatever the records' sizes.
+FETCH_BYTES: Final = 4 * 1024 * 1024
+MOST_WAITING_BYTES: Final = 16 * 1024 * 1024
 FETCH_WAIT_MS: Final = 100
+# Who reads knows as a rule that there is something: before asking whether there is, it is waited for.
+READ_WAIT_MS: Final = 20
 PARTITIONS_SECONDS: Final = 30.0
 
 
@@ -80,36 +86,42 @@ class Offsets:
         return partitions
 
 
-class PartitionReader:
-    """A consumer of one partition: it fetches ahead of who reads on from where it stopped."""
+class TopicReader:
+    """One consumer for all partitions of a topic that somebody reads: one question brings what is new in any of them.
+
+    It fetches ahead of who reads on from where it stopped; what a question brings of other partitions waits for its
+    reader. A partition whose reader does not come is not followed any more. (A consumer's `pause` would keep it from
+    growing too, but kafka-python 3.0 may keep back for good what it has of a paused partition.)
+    """
 
     def __init__(
-        self, topic: str, at: TopicPartition, offsets: Offsets, connection: Mapping[str, object], timeout: float
+        self, topic: str, name: str, offsets: Offsets, connection: Mapping[str, object], timeout: float
     ) -> None:
+        """`name` is the topic's in the cluster."""
         self._topic = topic
-        self._at = at
+        self._name = name
         self._offsets = offsets
         self._connection = connection
         self._timeout = timeout
         self._lock = threading.Lock()
         self._consumer: KafkaConsumer | None = None
-        self._next = -1
+        self._followed: dict[int, _Followed] = {}
 
-    def read(self, offset: int, limit: int) -> list[StoredRecord]:
+    def read(self, partition: int, offset: int, limit: int) -> list[StoredRecord]:
+        at = TopicPartition(self._name, partition)
         with self._lock:
-            if offset != self._next:
+            followed = self._followed.get(partition)
+            if followed is None or followed.next != offset:
                 # Sought beyond the end, a consumer starts again at the oldest record; at the end it waits for more.
-                if offset > self._offsets.end(self._at):
+                if offset > self._offsets.end(at):
                     return []
-                self._seek(offset)
-            records = self._poll(limit, 0)
+                followed = self._follow(at, offset)
+            records = self._take(followed, limit, READ_WAIT_MS)
             deadline = time.monotonic() + self._timeout
-            while not records and self._offsets.has(self._at, offset):
+            while not records and self._offsets.has(at, offset):
                 if time.monotonic() > deadline:
-                    raise KafkaTimeoutError(f"nothing of {self._at} within {self._timeout} s")
-                records = self._poll(limit, FETCH_WAIT_MS)
-            if records:
-                self._next = records[-1].position.offset + 1
+                    raise KafkaTimeoutError(f"nothing of {at} within {self._timeout} s")
+                records = self._take(followed, limit, FETCH_WAIT_MS)
             return records
 
     def close(self) -> None:
@@ -117,7 +129,7 @@ class PartitionReader:
             if self._consumer is not None:
                 self._consumer.close(autocommit=False)
 
-    def _seek(self, offset: int) -> None:
+    def _follow(self, at: TopicPartition, offset: int) -> "_Followed":
         if self._consumer is None:
             self._consumer = connected(
                 KafkaConsumer,
@@ -126,17 +138,61 @@ class PartitionReader:
                 allow_auto_create_topics=False,
                 auto_offset_reset="earliest",
                 fetch_max_wait_ms=FETCH_WAIT_MS,
-                fetch_max_bytes=MAX_READ_BYTES,
-                max_partition_fetch_bytes=MAX_READ_BYTES,
+                fetch_max_bytes=FETCH_BYTES,
+                max_partition_fetch_bytes=FETCH_BYTES,
             )
-            self._consumer.assign([self._at])
-        self._consumer.seek(self._at, offset)
-        self._next = offset
+        followed = self._followed[at.partition] = _Followed(offset)
+        self._assign()
+        self._consumer.seek(at, offset)
+        return followed
 
-    def _poll(self, limit: int, wait_ms: int) -> list[StoredRecord]:
+    def _assign(self) -> None:
+        """Those that were followed before keep their places."""
         assert self._consumer is not None
-        found: list[ConsumerRecord] = self._consumer.poll(wait_ms, max_records=limit).get(self._at, [])
-        return [_stored(self._topic, one) for one in found]
+        self._consumer.assign([TopicPartition(self._name, partition) for partition in self._followed])
+
+    def _take(self, followed: "_Followed", limit: int, wait_ms: int) -> list[StoredRecord]:
+        """What waits of one partition, or comes within so long."""
+        until = time.monotonic() + wait_ms / 1000
+        while not followed.records and (left := until - time.monotonic()) > 0:
+            self._fetch(followed, limit, round(left * 1000))
+        return followed.take(limit)
+
+    def _fetch(self, for_whom: "_Followed", limit: int, wait_ms: int) -> None:
+        assert self._consumer is not None
+        found: Mapping[TopicPartition, list[ConsumerRecord]] = self._consumer.poll(wait_ms, max_records=limit)
+        for at, records in found.items():
+            self._followed[at.partition].add(_stored(self._topic, one) for one in records)
+        left = [
+            partition
+            for partition, followed in self._followed.items()
+            if followed.bytes > MOST_WAITING_BYTES and followed is not for_whom
+        ]
+        for partition in left:
+            del self._followed[partition]
+        if left:
+            self._assign()
+
+
+@dataclass(slots=True)
+class _Followed:
+    """What was fetched of a partition and is not given out yet; `next` is the offset behind what was given out."""
+
+    next: int
+    records: deque[StoredRecord] = field(default_factory=deque)
+    bytes: int = 0
+
+    def add(self, records: Iterable[StoredRecord]) -> None:
+        for one in records:
+            self.records.append(one)
+            self.bytes += one.record.size
+
+    def take(self, limit: int) -> list[StoredRecord]:
+        taken = [self.records.popleft() for _ in range(min(limit, len(self.records)))]
+        if taken:
+            self.next = taken[-1].position.offset + 1
+            self.bytes -= sum(one.record.size for one in taken)
+        return taken
 
 
 def _stored(topic: str, found: ConsumerRecord) -> StoredRecord:
