@@ -108,4 +108,4 @@ def install_libraries() -> None:
 
 
 def _java(*arguments: str) -> list[str]:
-    return ["java", f"-Xmx{HEAP}", "-XX:+UseSerialGC", "-cp", f"{LIBRARIES}/*", *arguments]
+    return ["java", f"-Xmx{HEAP}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{LIBRARIES}/*", *arguments]

@@ -42,14 +42,21 @@ SERVICES: Final = ("encoding", "fusion", "policy", "gateway", "feedback", "worke
 
 
 class ProxiedKafka(KafkaServer):
-    """Tells its clients to come by way of a proxy."""
+    """Has a second port, whose clients it tells to come by way of a proxy."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, proxy: int) -> None:
         super().__init__(folder)
-        self._advertised = port
+        self._proxy = proxy
+        self.behind_proxy = free_port()
 
     def _properties(self) -> dict[str, object]:
-        return super()._properties() | {"advertised.listeners": f"BROKER://127.0.0.1:{self._advertised}"}
+        direct = super()._properties()
+        second = {
+            "listeners": f"PROXIED://127.0.0.1:{self.behind_proxy}",
+            "advertised.listeners": f"PROXIED://127.0.0.1:{self._proxy}",
+            "listener.security.protocol.map": "PROXIED:PLAINTEXT",
+        }
+        return direct | {name: f"{direct[name]},{value}" for name, value in second.items()}
 
 
 class Bench:
@@ -65,9 +72,11 @@ class Bench:
         self.redis = RedisServer(folder / "redis")
         kafka_port = free_port()
         self.kafka = ProxiedKafka(folder / "kafka", kafka_port)
-        self.to_kafka = KafkaProxy(kafka_port, self.kafka.identity.port)
+        self.to_kafka = KafkaProxy(kafka_port, self.kafka.behind_proxy)
         self.to_postgresql = Proxy(free_port(), self.postgresql.identity.port)
         self.alterations: Mapping[str, str] = {}
+        # Whether the platform comes to Kafka and PostgreSQL by way of the proxies, which costs as much as a service.
+        self.is_proxied = False
         self.platform = self._platform()
         # Loop → tenant → mutating calls, for the audit log to match.
         self.asked: dict[str, Counter[str]] = {}
@@ -115,11 +124,11 @@ class Bench:
         servers = {f"the password of {server.name}": server.identity.password for server in self.servers[1:]}
         return {"a key": KEY, "the other tenant's key": OTHER_KEY, "the draw secret": DRAW_SECRET, **servers}
 
-    def restart(self, alterations: Mapping[str, str]) -> None:
+    def restart(self, alterations: Mapping[str, str], *, is_proxied: bool) -> None:
         """The platform anew, on the same state, with services altered."""
         self.platform.stop()
         self.step_clock(0)
-        self.alterations = alterations
+        self.alterations, self.is_proxied = alterations, is_proxied
         self.platform = self._platform()
         self.platform.start(PATIENCE)
 
@@ -228,17 +237,19 @@ class Bench:
         return Platform(self.home, command, self.variables())
 
     def variables(self) -> dict[str, str]:
-        through = make_url(self.postgresql.address).set(port=self.to_postgresql.port)
+        database, kafka = make_url(self.postgresql.address), self.kafka.address
+        if self.is_proxied:
+            database, kafka = database.set(port=self.to_postgresql.port), f"127.0.0.1:{self.to_kafka.port}"
         return {
             "REWARDLOOP_HOME": str(self.home),
-            self.postgresql.variable: through.render_as_string(hide_password=False),
-            self.kafka.variable: f"127.0.0.1:{self.to_kafka.port}",
+            self.postgresql.variable: database.render_as_string(hide_password=False),
+            self.kafka.variable: kafka,
             self.redis.variable: self.redis.address,
             "REWARDLOOP_SEPARATE_MODEL_SERVICES": "true",
             # As docker-compose.yml sets them.
             "REWARDLOOP_MODELS_INTERVAL": "0.1",
             "REWARDLOOP_MODELS_TIMEOUT": "0.3",
-            "REWARDLOOP_DECIDE_TIMEOUT": "0.15",
+            "REWARDLOOP_DECIDE_TIMEOUT": "0.2",
             "REWARDLOOP_DRAW_SECRET": DRAW_SECRET,
             "REWARDLOOP_SPOOL_FOLDER": str(self.spool),
             # What it remembers to repeat is no leak, and must not look like one.

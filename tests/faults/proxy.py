@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
+import uvloop
+
 CHUNK: Final = 256 * 1024
 # Kafka's frames: a length, then (of requests) which API in which version, then which request it is.
 LENGTH: Final = struct.Struct(">i")
@@ -43,7 +45,7 @@ class Proxy:
         self._target = target
         # Seconds that each answer waits.
         self.delay = 0.0
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._stopped = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
         self._thread.start()

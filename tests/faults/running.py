@@ -52,8 +52,8 @@ def run(
     bench: Bench, scenario: Scenario, rate: float, seconds: float, folder: Path, say: Callable[[str], None]
 ) -> Result:
     """Returns once everything is joined, or does not join in time."""
-    if bench.alterations != scenario.alterations:
-        bench.restart(scenario.alterations)
+    if (bench.alterations, bench.is_proxied) != (scenario.alterations, scenario.is_proxied):
+        bench.restart(scenario.alterations, is_proxied=scenario.is_proxied)
     loop_id = f"faults-{scenario.name}"
     bench.make_loop(loop_id)
     dead = read_dead_letters(bench.engine)

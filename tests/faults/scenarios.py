@@ -34,6 +34,8 @@ class Scenario:
     # Skipped where the spool's disk could not be mounted.
     needs_own_disk: bool = False
     alterations: Mapping[str, Alteration] = field(default_factory=dict)
+    # What it breaks stands between the platform and its servers.
+    is_proxied: bool = False
     # What must break, where a guarantee is switched off: the suite can fail.
     breaks: frozenset[str] = frozenset()
 
@@ -85,9 +87,11 @@ SCENARIOS: Final[tuple[Scenario, ...]] = (
     Scenario("kafka-killed", "kill -9 Kafka", injecting.server_killed("kafka"), short=True),
     Scenario("kafka-frozen", "SIGSTOP Kafka", injecting.server_frozen("kafka")),
     Scenario("kafka-restarted", "restart Kafka", injecting.server_restarted("kafka")),
-    Scenario("kafka-acknowledgement", "acknowledgements of Kafka lost", injecting.acknowledgements_lost),
+    Scenario(
+        "kafka-acknowledgement", "acknowledgements of Kafka lost", injecting.acknowledgements_lost, is_proxied=True
+    ),
+    Scenario("postgresql-slow", "PostgreSQL 200 ms slower", injecting.postgresql_slow, is_proxied=True),
     Scenario("postgresql-killed", "kill -9 PostgreSQL", injecting.server_killed("postgresql"), short=True),
-    Scenario("postgresql-slow", "PostgreSQL 200 ms slower", injecting.postgresql_slow),
     Scenario("postgresql-frozen", "SIGSTOP PostgreSQL", injecting.server_frozen("postgresql"), p99=None),
     Scenario("redis-killed", "kill -9 Redis", injecting.server_killed("redis"), short=True),
     Scenario("redis-frozen", "SIGSTOP Redis", injecting.server_frozen("redis")),
