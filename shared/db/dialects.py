@@ -14,8 +14,11 @@ from sqlalchemy import (
     String,
     Table,
     any_,
+    bindparam,
+    func,
     insert,
     literal,
+    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -72,6 +75,26 @@ def insert_rows(session: Session, row: type[Base], rows: Sequence[Mapping[str, o
         copy.set_types([_copied(table, name) for name in names])
         for one in rows:
             copy.write_row([one[name] for name in names])
+
+
+def update_rows(session: Session, row: type[Base], rows: Sequence[Mapping[str, object]]) -> None:
+    """Sets columns of rows by their keys; all name the same columns. On PostgreSQL in one statement."""
+    if not rows:
+        return
+    connection, table = session.connection(), table_of(row)
+    keys = [column.name for column in table.primary_key]
+    names = [name for name in rows[0] if name not in keys]
+    if connection.dialect.name != "postgresql":
+        found = [table.c[name] == bindparam(f"key_{name}") for name in keys]
+        changes = update(table).where(*found).values({name: bindparam(f"new_{name}") for name in names})
+        prefixed = [{("key_" if name in keys else "new_") + name: of for name, of in one.items()} for one in rows]
+        connection.execute(changes, prefixed)
+        return
+    given = list(rows[0])
+    arrays = [literal([one[name] for one in rows], ARRAY(table.c[name].type)) for name in given]
+    new = func.unnest(*arrays).table_valued(*given, name="new").render_derived()
+    matches = [table.c[name] == new.c[name] for name in keys]
+    connection.execute(update(table).where(*matches).values({name: new.c[name] for name in names}))
 
 
 def is_among(session: Session, column: InstrumentedAttribute[str], values: Iterable[str]) -> ColumnElement[bool]:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from services.feedback.intake import DeadLetter
 from services.feedback.windows import Changes, Closing, DecisionKey, FeedbackKey, LoopKey, Window
-from shared.db.dialects import insert_on_conflict, insert_rows, table_of
+from shared.db.dialects import insert_on_conflict, insert_rows, table_of, update_rows
 from shared.db.tables import (
     REWARD_CHUNK,
     Base,
@@ -66,22 +66,18 @@ def _delete(session: Session, row: type[Base], keys: Iterable[tuple[str, ...]]) 
 
 
 def _update_windows(session: Session, windows: Sequence[Window]) -> None:
-    table = table_of(DecisionRow)
-    names = ("tenant", "loop_id", "decision_id")
-    statement = update(table).where(*(table.c[name] == bindparam(f"key_{name}") for name in names))
     rows = [
         {
-            "key_tenant": window.tenant,
-            "key_loop_id": window.loop_id,
-            "key_decision_id": window.decision_id,
+            "tenant": window.tenant,
+            "loop_id": window.loop_id,
+            "decision_id": window.decision_id,
             "activated_at": window.activated_at,
             "served_action_id": window.served_action_id,
             "closes_at": window.closes_at,
         }
         for window in windows
     ]
-    if rows:
-        session.execute(statement, rows)
+    update_rows(session, DecisionRow, rows)
 
 
 def _turn_late(session: Session, identities: Iterable[FeedbackKey]) -> None:
