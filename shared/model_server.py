@@ -1,7 +1,6 @@
 """What the three model services have in common: a gRPC server that says what it has loaded, and keeps loading."""
 
 import asyncio
-import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
 from shared import wire
+from shared.garbage import collect_seldom
 from shared.grpc import MESSAGE_LIMITS, MutualTls, listen
 from shared.lifeline import lifeline_of, watch_lifeline
 from shared.metrics import serve_metrics
@@ -123,8 +123,7 @@ async def serve_models(
     await server.start()
     try:
         await asyncio.to_thread(loaded.refresh)
-        # What start-up made stays: the collector need not walk it while calls wait.
-        gc.freeze()
+        collect_seldom()
         await status.set("", health_pb2.HealthCheckResponse.SERVING)
         while not await _stopped_within(stop, POLL_SECONDS):
             await asyncio.to_thread(loaded.refresh)

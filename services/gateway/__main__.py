@@ -1,10 +1,8 @@
 """Wires the gateway and serves it: `python -m services.gateway`."""
 
-import gc
 import os
 import sys
 from functools import partial
-from typing import Final
 
 import uvicorn
 import uvloop
@@ -23,6 +21,7 @@ from shared.domain import Clock
 from shared.eventlog import EventLogError
 from shared.eventlog.opening import open_event_log
 from shared.events import DECISIONS, FEEDBACK
+from shared.garbage import collect_seldom
 from shared.grpc import mutual_tls, open_channel
 from shared.lifeline import lifeline_of, watch_lifeline
 from shared.registry.artifacts import ArtifactStore
@@ -31,9 +30,6 @@ from shared.settings import told
 from shared.tasks import celery_app, enqueue_evaluation, enqueue_run
 from shared.telemetry import configure_logging
 from shared.tracing import open_tracing
-
-# A full collection takes tens of milliseconds; what a request leaves behind needs none.
-GC_THRESHOLDS: Final = (50_000, 50, 1000)
 
 
 def main() -> None:
@@ -74,9 +70,7 @@ async def serve(settings: GatewaySettings, clock: Clock) -> None:
     address = settings.grpc_address
     start_grpc = None if address is None else partial(start_server, parts, address, tls)
     app = create_app(parts, settings.refresh_interval, settings.models_interval, start_grpc)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    collect_seldom()
     config = uvicorn.Config(
         app,
         host=settings.host,
