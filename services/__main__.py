@@ -33,6 +33,7 @@ METRICS_PORT: Final = "REWARDLOOP_METRICS_PORT"
 TOLD_ELSEWHERE: Final = ("gateway", "dashboard")
 MODEL_SERVICES: Final = ("encoding", "fusion", "policy")
 INTERRUPT_SECONDS: Final = 0.25
+BEHIND: Final = 5
 INTERRUPT_LOOKS: Final = 3
 
 cli = typer.Typer(
@@ -195,10 +196,11 @@ def programs(settings: EmbeddedSettings) -> list[Program]:
     return [
         *(apart if settings.separate_model_services else together),
         Program("gateway", [*python, "services.gateway"]),
-        Program("feedback", [*python, "services.feedback"]),
-        Program("trainer-worker", [*python, "services.trainer", "worker"]),
-        Program("trainer-beat", [*python, "services.trainer", "beat"]),
-        Program("dashboard", [*python, "services.dashboard"]),
+        # Nobody's decision waits for these. What waits for the joiner joins together, which costs less.
+        Program("feedback", [*python, "services.feedback"], niceness=BEHIND),
+        Program("trainer-worker", [*python, "services.trainer", "worker"], niceness=BEHIND),
+        Program("trainer-beat", [*python, "services.trainer", "beat"], niceness=BEHIND),
+        Program("dashboard", [*python, "services.dashboard"], niceness=BEHIND),
     ]
 
 

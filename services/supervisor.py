@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from shared.lifeline import VARIABLE
+from shared.priority import lower_priority
 
 STOP_SECONDS: Final = 6.0
 FIRST_RESTART_SECONDS: Final = 1.0
@@ -22,11 +23,15 @@ LEAST_ROOM: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One process to keep running: its name (and that of its log file), its command line, and what it alone is told."""
+    """One process to keep running: its name (and that of its log file), its command line, and what it alone is told.
+
+    Of a busy machine those of greater `niceness` get less, their start included.
+    """
 
     name: str
     arguments: Sequence[str]
     variables: Mapping[str, str] = field(default_factory=dict)
+    niceness: int = 0
 
 
 class Supervisor:
@@ -84,7 +89,7 @@ class Supervisor:
 
     async def _start(self, program: Program, lifeline: int) -> asyncio.subprocess.Process:
         with (self._log_folder / f"{program.name}.log").open("ab") as log:
-            return await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 *program.arguments,
                 env={**self._environment, **program.variables, VARIABLE: str(lifeline)},
                 stdin=asyncio.subprocess.DEVNULL,
@@ -93,6 +98,9 @@ class Supervisor:
                 start_new_session=True,
                 pass_fds=[lifeline],
             )
+        if program.niceness:
+            lower_priority(process.pid, program.niceness)
+        return process
 
     async def _end(self, program: Program, process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:
         if process.returncode is None:

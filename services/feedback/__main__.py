@@ -25,6 +25,7 @@ from shared.db.offsets import FencedError
 from shared.db.schema import await_schema_or_exit
 from shared.eventlog import EventLog
 from shared.eventlog.opening import open_event_log
+from shared.garbage import collect_seldom
 from shared.grpc import mutual_tls, open_blocking_channel
 from shared.lifeline import lifeline_of, watch_lifeline
 from shared.metrics import serve_metrics
@@ -65,6 +66,7 @@ def main() -> None:
     feed = _feeder(engine, log, settings, joiner, joined).run
     feeder = threading.Thread(target=feed, args=(stop,), name="feeder", daemon=True)
     feeder.start()
+    collect_seldom()
     try:
         joiner.run(lambda seconds: _comes(signals, seconds))
     except (FencedError, LogLostError) as error:

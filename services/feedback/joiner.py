@@ -33,8 +33,6 @@ READ_ORDER: Final = (FEEDBACK, DECISIONS)
 MOST_DUE: Final = 500
 FIRST_PAUSE: Final = 0.05
 MOST_DOUBLINGS: Final = 6
-IDLE_GROWTH: Final = 1.25
-MOST_POLLS: Final = 5
 
 Ends = dict[str, dict[int, int]]
 
@@ -98,9 +96,11 @@ class Joiner:
         """
         failures, pause = 0, 0.0
         while not wait(pause):
+            began = self._monotonic()
             try:
-                # Where nothing comes it looks less and less often: each look costs a question to the log.
-                pause = 0.0 if self.step() else min(pause * IDLE_GROWTH or self._poll, self._poll * MOST_POLLS)
+                self.step()
+                # A transaction costs about the same for one event as for many: what comes meanwhile joins together.
+                pause = max(0.0, self._poll - (self._monotonic() - began) / 1e6)
                 failures = 0
             except (SQLAlchemyError, EventLogError) as error:
                 pause = FIRST_PAUSE * 2 ** min(failures, MOST_DOUBLINGS)

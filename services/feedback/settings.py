@@ -9,11 +9,11 @@ class FeedbackSettings(PlatformSettings):
     """How the joiner paces itself."""
 
     joiner_poll_seconds: float = Field(
-        default=0.01,
+        default=0.2,
         gt=0,
         le=1,
-        description="Pause where there is nothing to join, which grows to five times that: lower answers sooner, "
-        "costs CPU.",
+        description="From the beginning of one look into the log to that of the next, where a look takes no longer: "
+        "lower learns sooner, costs CPU.",
     )
     joiner_batch: int = Field(
         default=500, ge=1, le=10_000, description="Records of a topic in one transaction: higher is faster under load."

@@ -24,6 +24,7 @@ from shared.lifeline import lifeline_of, watch_lifeline
 from shared.metrics import serve_metrics
 from shared.networks.media_decoder import MediaDecoder
 from shared.networks.trunks import Trunks
+from shared.priority import lower_priority
 from shared.registry.artifacts import ArtifactStore
 from shared.registry.collection import Collector
 from shared.tracing import open_tracing
@@ -45,7 +46,7 @@ def start_child(settings: TrainerSettings) -> Child:
     """Prepares this process, and what it trains with; connections are its own, never the parent's."""
     watch_lifeline(lifeline_of(os.environ))
     _allow_children()
-    os.nice(NICENESS)
+    lower_priority(os.getpid(), NICENESS)
     settle()
     engine, artifacts = open_engine(settings.database), ArtifactStore(settings.artifact_folder)
     event_log = open_event_log(settings, wall)
