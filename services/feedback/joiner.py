@@ -128,16 +128,21 @@ class Joiner:
     def step(self) -> bool:
         """Joins at most a batch of either topic, closes windows, restates; False where there was nothing to do."""
         observed_at = self._time.now()
-        ends = {topic: self._log.ends(topic) for topic in READ_ORDER}
+        ends = self._ends()
         if not all(ends.values()):
             raise EventLogError(f"Kafka lacks the topics {', '.join(READ_ORDER)}: run `rewardloop init`")
         mine = self._share.of({partition for of in ends.values() for partition in of})
         if not self._knows_the_tables or mine != self._partitions:
             self._resume(ends, mine)
+            # Until it had taken them over, another may have joined what came after the ends that were seen.
+            ends = self._ends()
         restated = self._restater.step(self._claims, self._cache) if self.leads else None
         if restated is not None:
             self._publish({restated})
         return self._join_what_is_there(observed_at, ends) or restated is not None
+
+    def _ends(self) -> Ends:
+        return {topic: self._log.ends(topic) for topic in READ_ORDER}
 
     def _join_what_is_there(self, observed_at: int, ends: Ends) -> bool:
         self._observer.looked(self._claims, ends)

@@ -109,6 +109,30 @@ def everything(log: EventLog, partition: int) -> list[StoredRecord]:
     return found
 
 
+def test_readers_of_one_topic_keep_their_places_though_one_stays_away(
+    kafka_servers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for a partition's reader is bounded: whoever comes later finds all of it in the log."""
+    monkeypatch.setattr("shared.eventlog.kafka_reading.MOST_WAITING_BYTES", 1000)
+    settings = settings_of(kafka_servers)
+    list(prepare_topics(settings, [DECISIONS]))
+    log, written = KafkaEventLog(settings, wall), 0
+    for partition in range(PARTITIONS):
+        log.read(DECISIONS, partition, 0, 1)
+    read: list[StoredRecord] = []
+    for _ in range(5):
+        log.append(DECISIONS, [Record(f"key/{written + number}", b"x" * 200) for number in range(100)])
+        written += 100
+        end = log.ends(DECISIONS)[0]
+        while len(read) < end:
+            read += log.read(DECISIONS, 0, len(read), 7)
+    others = [one for partition in range(1, PARTITIONS) for one in everything(log, partition)]
+    assert [one.position.offset for one in read] == list(range(len(read)))
+    keys = [one.record.key for one in (*read, *others)]
+    assert sorted(keys) == sorted(f"key/{number}" for number in range(written))
+    log.close()
+
+
 class Writer:
     """Appends numbered events of a few keys without a pause; each that is acknowledged is noted."""
 

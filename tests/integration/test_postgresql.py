@@ -195,6 +195,21 @@ def test_a_restatement_begins_after_whoever_joins_by_the_reward_before(engine: E
     assert begun.result() == 3
 
 
+def test_a_connection_that_the_server_ended_while_it_rested_is_replaced(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.db.engine.SURE_SECONDS", 0.0)
+    engine, other = open_engine(postgresql_url), open_engine(postgresql_url)
+    with read_session(engine) as session:
+        first = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    with other.connect() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": first})
+    with read_session(engine) as session:
+        assert session.execute(text("SELECT pg_backend_pid()")).scalar_one() != first
+    engine.dispose()
+    other.dispose()
+
+
 def test_reading_sees_one_state_and_writes_nothing(engine: Engine) -> None:
     with read_session(engine) as session:
         before = session.get_one(LoopRow, LOOP).settings_revision

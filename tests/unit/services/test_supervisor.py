@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -56,6 +57,18 @@ async def test_starts_again_what_ends_by_itself_and_says_so(tmp_path: Path) -> N
     stop.set()
     await asyncio.wait_for(running, 5)
     assert said[0].startswith("brief ended with status 0; again in 1 s")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are found in /proc")
+async def test_what_nobody_waits_for_gets_less_of_a_busy_machine(tmp_path: Path) -> None:
+    stop = asyncio.Event()
+    programs = [replace(python(name, STUBBORN), niceness=niceness) for name, niceness in (("first", 0), ("last", 5))]
+    running = asyncio.create_task(Supervisor(programs, os.environ, tmp_path, print).run(stop))
+    own = psutil.Process().nice()
+    for_each = lambda: sorted(child.nice() for child in psutil.Process().children())  # noqa: E731
+    await asyncio.to_thread(until, lambda: for_each() == [own, 5])
+    stop.set()
+    await running
 
 
 async def test_says_where_a_disk_is_full_that_may_have_kept_a_log_empty(

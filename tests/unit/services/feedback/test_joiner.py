@@ -163,6 +163,39 @@ def test_a_take_over_whose_answer_was_lost_is_made_again(bench: Bench, commits_f
     assert bench.counts() == {"decisions": 1}
 
 
+def test_what_another_joins_while_it_takes_over_is_no_lost_log(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.decide()
+    old, new, ends = bench.joiner, bench.start(), bench.log.ends
+    old.step()
+
+    def overtaken(topic: str) -> dict[int, int]:
+        found = ends(topic)
+        if topic == DECISIONS:
+            monkeypatch.setattr(bench.log, "ends", ends)
+            bench.decide("e")
+            old.step()
+        return found
+
+    monkeypatch.setattr(bench.log, "ends", overtaken)
+    new.step()
+    bench.feed("e")
+    new.step()
+    assert bench.reward("e") == 1.0
+
+
+def test_it_looks_into_the_log_at_an_even_pace_under_load_too(bench: Bench) -> None:
+    pauses: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        bench.decide()
+        pauses.append(seconds)
+        return len(pauses) > 3
+
+    bench.joiner.run(wait)
+    # The bench's clock stands still while a step runs.
+    assert pauses == [0.0] + [FeedbackSettings().joiner_poll_seconds] * 3
+
+
 def test_the_database_may_be_away_for_a_while(bench: Bench) -> None:
     bench.decide()
     bench.feed()
