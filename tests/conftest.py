@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+import hypothesis
 import pytest
 from sqlalchemy import Engine
 from uuid_utils import uuid7
@@ -22,6 +23,10 @@ from tests.databases import open_empty
 SERVICES_FOLDER = "REWARDLOOP_TEST_SERVICES"
 SHARED_FOLDER = "REWARDLOOP_SHARED"
 REQUIRE_SERVICES = "REWARDLOOP_REQUIRE_SERVICES"
+
+# How long an example takes says how busy the machine is; Hypothesis would take the first one's start-up for a bug.
+hypothesis.settings.register_profile("rewardloop", deadline=None)
+hypothesis.settings.load_profile("rewardloop")
 
 ServerT = TypeVar("ServerT", bound=LocalServer)
 
