@@ -1,22 +1,48 @@
 """Feedback: checked against the loop's reward, and logged."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 from uuid_utils import uuid7
 
+from services.gateway.appending import Appender
 from services.gateway.bodies import MAX_FEEDBACK, FeedbackRequest
 from services.gateway.parsing import invalid_field, joined, validated
 from services.gateway.problems import Problem, ProblemType
-from shared.domain import Feedback
+from shared.domain import Clock, Feedback
+from shared.events import FEEDBACK, feedback_record
 from shared.functional.rewards import words
 from shared.loop_settings import Loop, MetricSettings
+from shared.tracing import OFF, Tracing
 
 # Clocks differ; what lies further ahead was never seen.
 FURTHEST_AHEAD: Final = 24 * 3600 * 1_000_000
 
 EVENTS: Final = TypeAdapter(list[FeedbackRequest])
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackTaker:
+    """Takes feedback, by whatever API it comes. `on_taken` is told how many events became durable."""
+
+    appender: Appender
+    clock: Clock
+    on_taken: Callable[[int], None]
+    tracing: Tracing = OFF
+
+    async def take(self, loop: Loop, body: object) -> list[str]:
+        """The ids of the events of a body, once they are durable.
+
+        Raises:
+            Problem: one is not valid; none is taken.
+            EventLogError: nothing is promised of any.
+        """
+        events = feedback_of(loop, body, self.clock(), self.tracing.current)
+        await self.appender.append(FEEDBACK, [feedback_record(event) for event in events])
+        self.on_taken(len(events))
+        return [event.feedback_id for event in events]
 
 
 def feedback_of(loop: Loop, body: object, now: int, traceparent: str | None = None) -> list[Feedback]:

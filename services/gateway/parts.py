@@ -12,6 +12,7 @@ from services.gateway.arms import Arms
 from services.gateway.deciding import Decider
 from services.gateway.directory import Directory
 from services.gateway.evaluations import EnqueueEvaluation, Evaluations
+from services.gateway.feedback import FeedbackTaker
 from services.gateway.fitting import Fitting
 from services.gateway.formats import JSON, MESSAGEPACK, Format
 from services.gateway.idempotency import DecidedBefore, RecentAnswers
@@ -50,6 +51,7 @@ class Parts:
     first_version_timeout: float
     readers: Mapping[Format, RequestReader]
     decider: Decider
+    feedback: FeedbackTaker
     importer: Importer
     appender: Appender
     storage: Storage
@@ -121,6 +123,7 @@ def assemble(ports: Ports, settings: GatewaySettings) -> Parts:
         version_bytes=settings.version_bytes,
         readers={form: RequestReader(form) for form in (JSON, MESSAGEPACK)},
         decider=decider,
+        feedback=FeedbackTaker(appender, clock, metrics.took_feedback, ports.tracing),
         importer=Importer(engine, appender, storage, clock),
         appender=appender,
         storage=storage,

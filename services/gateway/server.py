@@ -16,13 +16,11 @@ from grpc_reflection.v1alpha import reflection
 from services.gateway.authentication import authenticate
 from services.gateway.bodies import MAX_BATCH
 from services.gateway.directory import ServedLoop
-from services.gateway.feedback import feedback_of
 from services.gateway.messages import decision_members, feedback_members
 from services.gateway.parsing import BATCH_BYTES
 from services.gateway.parts import Parts
 from services.gateway.problems import Problem, ProblemType, as_problem
 from services.gateway.requests import SentDecision, checked
-from shared.events import FEEDBACK, feedback_record
 from shared.grpc import MutualTls
 from shared.pb.decision.v1 import decision_pb2, decision_pb2_grpc
 from shared.security import Role
@@ -80,12 +78,8 @@ class DecisionServicer(decision_pb2_grpc.DecisionServiceServicer):
         self, request: decision_pb2.SendFeedbackRequest, context: Context
     ) -> decision_pb2.SendFeedbackResponse:
         async def send() -> decision_pb2.SendFeedbackResponse:
-            parts = self._parts
             loop = self._loop(context, "feedback", request.loop_id).loop
-            events = feedback_of(loop, list(map(feedback_members, request.events)), parts.clock())
-            await parts.appender.append(FEEDBACK, [feedback_record(event) for event in events])
-            parts.metrics.took_feedback(len(events))
-            ids = [event.feedback_id for event in events]
+            ids = await self._parts.feedback.take(loop, list(map(feedback_members, request.events)))
             return decision_pb2.SendFeedbackResponse(accepted=len(ids), feedback_ids=ids)
 
         return await self._answered("SendFeedback", context, send)

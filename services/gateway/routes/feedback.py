@@ -7,10 +7,8 @@ from fastapi import APIRouter, Request, Response
 from services.gateway.answers import FeedbackAnswer
 from services.gateway.bodies import MAX_FEEDBACK, FeedbackRequest
 from services.gateway.documentation import REFERENCE, operation, responses
-from services.gateway.feedback import feedback_of
 from services.gateway.formats import PACKED, read_sent
 from services.gateway.routing import DirectRoute, answered, loop_of, parts_of
-from shared.events import FEEDBACK, feedback_record
 
 router = APIRouter(route_class=DirectRoute, tags=["feedback"])
 
@@ -33,9 +31,6 @@ async def send_feedback(request: Request, loop_id: str) -> Response:
     nobody made (it is counted as dangling).
     """
     loop = loop_of(request, loop_id).loop
-    parts = parts_of(request)
     raw, form = await read_sent(request)
-    events = feedback_of(loop, form.parse(raw), parts.clock(), parts.tracing.current)
-    await parts.appender.append(FEEDBACK, [feedback_record(event) for event in events])
-    parts.metrics.took_feedback(len(events))
-    return answered({"accepted": len(events), "feedback_ids": [event.feedback_id for event in events]}, 202)
+    ids = await parts_of(request).feedback.take(loop, form.parse(raw))
+    return answered({"accepted": len(ids), "feedback_ids": ids}, 202)
