@@ -3,8 +3,8 @@
 import gc
 from typing import Final
 
-# A full collection takes tens of milliseconds; what a request leaves behind needs none.
-THRESHOLDS: Final = (50_000, 50, 1000)
+# What a call leaves behind needs no collection as a rule; an error leaves its frames behind, and all that they hold.
+THRESHOLDS: Final = (10_000, 20, 50)
 
 
 def collect_seldom() -> None:

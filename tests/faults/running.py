@@ -61,7 +61,7 @@ def run(
     with Watcher(bench) as watcher:
         moments = _under_load(bench, scenario, _plan(bench, loop_id, path, rate), seconds, say)
         drained = _drain(bench, loop_id, moments.ended)
-        grown = _growth(moments.memory, bench.memory())
+        after = bench.memory()
     ledger = Ledger.read(path)
     stored = {tenant: read_stored(bench.engine, tenant, loop_id) for tenant in bench.keys}
     violations = [
@@ -80,7 +80,7 @@ def run(
     ]
     if drained > DRAIN_SECONDS:
         violations.append(Violation("I14", f"not everything is joined {drained:.0f} s after the load"))
-    return _result(scenario, ledger, moments, watcher, drained, grown, violations)
+    return _result(scenario, ledger, moments, watcher, drained, _growth(moments.memory, after), violations)
 
 
 def _plan(bench: Bench, loop_id: str, path: Path, rate: float) -> Plan:
@@ -152,9 +152,9 @@ def _drain(bench: Bench, loop_id: str, since: float) -> float:
     return time.monotonic() - since
 
 
-def _growth(before: dict[str, float], after: dict[str, float]) -> float:
-    """Of the process that grew most."""
-    return max((after[name] - before[name] for name in before.keys() & after.keys()), default=0.0)
+def _growth(before: dict[str, float], after: dict[str, float]) -> tuple[float, str]:
+    """Megabytes, and which service: of the one that grew most."""
+    return max(((after[name] - before[name], name) for name in before.keys() & after.keys()), default=(0.0, "none"))
 
 
 def _platform(bench: Bench, watcher: Watcher, loop_id: str, stored: dict[str, Stored]) -> list[Violation]:
@@ -219,7 +219,7 @@ def _result(
     moments: Moments,
     watcher: Watcher,
     drained: float,
-    memory: float,
+    growth: tuple[float, str],
     violations: Sequence[Violation],
 ) -> Result:
     decides = ledger.decisions
@@ -236,8 +236,9 @@ def _result(
         misses.append(f"back on the model after {recovered:.1f} s, at most {scenario.recovers_in:.0f}")
     if spool > SPOOL_SECONDS:
         misses.append(f"spool drained after {spool:.1f} s, at most {SPOOL_SECONDS:.0f}")
+    memory, grown = growth
     if memory > MOST_MEMORY_MB:
-        misses.append(f"a process grew by {memory:.0f} MB, at most {MOST_MEMORY_MB:.0f}")
+        misses.append(f"{grown} grew by {memory:.0f} MB, at most {MOST_MEMORY_MB:.0f}")
     all_attempts: list[AnyAttempt] = [*decides, *ledger.feedback]
     return Result(
         scenario=scenario,
