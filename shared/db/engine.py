@@ -1,7 +1,5 @@
 """Engines and sessions: SQLite in WAL with every commit fsynced, or PostgreSQL."""
 
-import math
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,17 +7,13 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 
 # Seconds: a server that does not answer is given up on, and so is the wait for one of the pool's connections.
 CONNECT_SECONDS: Final = 5
 # A process that was frozen in mid-transaction gives its locks up after so many milliseconds: its heir waits for them.
 SESSION_OPTIONS: Final = "-c idle_in_transaction_session_timeout=10000"
-# A connection that was used so short a time ago is taken to be alive; of those that rested longer, the server is asked.
-SURE_SECONDS: Final = 1.0
-USED_AT: Final = "used_at"
 
 
 def open_engine(url: str, name: str | None = None, lock_seconds: float = 0) -> Engine:
@@ -32,9 +26,9 @@ def open_engine(url: str, name: str | None = None, lock_seconds: float = 0) -> E
     if not url.startswith("sqlite"):
         options = f"{SESSION_OPTIONS} -c lock_timeout={round(lock_seconds * 1000)}"
         connect_args = {"connect_timeout": CONNECT_SECONDS, "options": options, "application_name": name}
-        engine = create_engine(url, pool_timeout=CONNECT_SECONDS, connect_args=connect_args, hide_parameters=True)
-        _ping_what_rested(engine)
-        return engine
+        return create_engine(
+            url, pool_pre_ping=True, pool_timeout=CONNECT_SECONDS, connect_args=connect_args, hide_parameters=True
+        )
     engine = create_engine(url, hide_parameters=True)
     if engine.url.database:
         Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -69,25 +63,6 @@ def write_session(engine: Engine) -> Iterator[Session]:
     """
     with Session(engine.execution_options(rewardloop_writes=True)) as session, session.begin():
         yield session
-
-
-def _ping_what_rested(engine: Engine) -> None:
-    """The pool's own pre-ping asks each time, which under load is one more question for every transaction."""
-    dialect = engine.dialect
-
-    @event.listens_for(engine, "checkin")
-    def note(_: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
-        entry.info[USED_AT] = time.monotonic()
-
-    @event.listens_for(engine, "checkout")
-    def ping(connection: DBAPIConnection, entry: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
-        if time.monotonic() - entry.info.get(USED_AT, math.inf) < SURE_SECONDS:
-            return
-        try:
-            dialect.do_ping(connection)
-        except dialect.loaded_dbapi.Error as error:
-            # The pool makes another one in its place.
-            raise DisconnectionError from error
 
 
 def _set_pragmas(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

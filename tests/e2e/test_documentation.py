@@ -37,9 +37,20 @@ def test_the_list_of_what_is_not_run_names_what_is_there() -> None:
         assert any(page.name == name and start in page.read_text() for page in PAGES)
 
 
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """Of its own: pages name their loops as readers would, and so may tests."""
+    platform = Platform(tmp_path_factory.mktemp("documented") / "state")
+    try:
+        platform.start(180)
+        yield platform
+    finally:
+        platform.stop()
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if any(blocks(page))], ids=lambda page: page.stem)
 def test_what_a_page_shows_works(
-    page: Path, shared_platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path, platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "var").mkdir()
     (tmp_path / "var" / "bootstrap.key").write_text(KEY + "\n")
@@ -47,7 +58,7 @@ def test_what_a_page_shows_works(
     monkeypatch.setenv("REWARDLOOP_KEY", KEY)
     names: dict[str, object] = {}
     for block in blocks(page):
-        source = block.content.replace(TOLD_URL, shared_platform.url)
+        source = block.content.replace(TOLD_URL, platform.url)
         place = block.map[0] + 1 if block.map else 0
         if block.info.startswith("bash"):
             done = subprocess.run(

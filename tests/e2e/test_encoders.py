@@ -66,22 +66,22 @@ def test_a_loop_decides_and_learns_through_the_encoder_that_it_names(
     shared_platform: Platform, http: httpx.Client
 ) -> None:
     pretrained.write_timm_model(shared_platform.home / "encoders" / "shapes")
-    put(http, "shop", "timm:shapes").raise_for_status()
-    until(lambda: version(http, "shop") == "1", "version 1 decides")
+    put(http, "encoded", "timm:shapes").raise_for_status()
+    until(lambda: version(http, "encoded") == "1", "version 1 decides")
     for seed in (0, 1000):
-        visit(http, "shop", seed)
-    until(lambda: product.statistics(http, "shop")["head_sequence"] == 2 * VISITS, "the head has learned")
-    assert picks(http, "shop") == {colour: colour for colour in COLOURS}
-    run = product.fine_tune(http, "shop")
+        visit(http, "encoded", seed)
+    until(lambda: product.statistics(http, "encoded")["head_sequence"] == 2 * VISITS, "the head has learned")
+    assert picks(http, "encoded") == {colour: colour for colour in COLOURS}
+    run = product.fine_tune(http, "encoded")
     assert run["model_version"] == "2", run
-    first, second = (http.get(f"/v1/loops/shop/models/{number}").raise_for_status().json() for number in (1, 2))
+    first, second = (http.get(f"/v1/loops/encoded/models/{number}").raise_for_status().json() for number in (1, 2))
     assert second["settings"]["modalities"]["photo"]["encoder"] == "timm:shapes"
     assert second["architecture"]["trunks"] == first["architecture"]["trunks"]
     assert len(second["architecture"]["trunks"]["photo"]["sha256"]) == 64
     # What learns behind it is in the version's file, the encoder is not.
     weights = shared_platform.home / "encoders" / "shapes" / "model.safetensors"
     assert second["parts"]["encoding"]["bytes"] < weights.stat().st_size
-    assert picks(http, "shop") == {colour: colour for colour in COLOURS}
+    assert picks(http, "encoded") == {colour: colour for colour in COLOURS}
 
 
 def test_weights_that_cannot_be_used_are_told_and_the_loop_answers_evenly_until_they_can(

@@ -195,10 +195,7 @@ def test_a_restatement_begins_after_whoever_joins_by_the_reward_before(engine: E
     assert begun.result() == 3
 
 
-def test_a_connection_that_the_server_ended_while_it_rested_is_replaced(
-    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shared.db.engine.SURE_SECONDS", 0.0)
+def test_a_connection_that_the_server_ended_is_replaced(postgresql_url: str) -> None:
     engine, other = open_engine(postgresql_url), open_engine(postgresql_url)
     with read_session(engine) as session:
         first = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
