@@ -32,8 +32,9 @@ METRICS_PORT: Final = "REWARDLOOP_METRICS_PORT"
 # The gateway tells its metrics beside its API; the dashboard has none.
 TOLD_ELSEWHERE: Final = ("gateway", "dashboard")
 MODEL_SERVICES: Final = ("encoding", "fusion", "policy")
-INTERRUPT_SECONDS: Final = 0.25
+# The niceness of what nobody's decision waits for. What waits for the joiner joins together, which costs less.
 BEHIND: Final = 5
+INTERRUPT_SECONDS: Final = 0.25
 INTERRUPT_LOOKS: Final = 3
 
 cli = typer.Typer(
@@ -196,7 +197,6 @@ def programs(settings: EmbeddedSettings) -> list[Program]:
     return [
         *(apart if settings.separate_model_services else together),
         Program("gateway", [*python, "services.gateway"]),
-        # Nobody's decision waits for these. What waits for the joiner joins together, which costs less.
         Program("feedback", [*python, "services.feedback"], niceness=BEHIND),
         Program("trainer-worker", [*python, "services.trainer", "worker"], niceness=BEHIND),
         Program("trainer-beat", [*python, "services.trainer", "beat"], niceness=BEHIND),

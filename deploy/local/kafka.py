@@ -108,4 +108,5 @@ def install_libraries() -> None:
 
 
 def _java(*arguments: str) -> list[str]:
+    # C1 alone: a broker that lives for minutes would spend much of them on being compiled again.
     return ["java", f"-Xmx{HEAP}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{LIBRARIES}/*", *arguments]

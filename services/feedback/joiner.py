@@ -20,6 +20,7 @@ from services.feedback.settings import FeedbackSettings
 from services.feedback.sharing import Alone, Share
 from services.feedback.timing import WindowTime
 from services.feedback.windows import LoopKey
+from shared.clocks import seconds_left
 from shared.db.engine import write_session
 from shared.db.loops import lock_loop
 from shared.db.offsets import JOINER, Claim, FencedError, move_offsets, read_claims, take_over
@@ -100,7 +101,7 @@ class Joiner:
             try:
                 self.step()
                 # A transaction costs about the same for one event as for many: what comes meanwhile joins together.
-                pause = max(0.0, self._poll - (self._monotonic() - began) / 1e6)
+                pause = seconds_left(self._poll, began, self._monotonic())
                 failures = 0
             except (SQLAlchemyError, EventLogError) as error:
                 pause = FIRST_PAUSE * 2 ** min(failures, MOST_DOUBLINGS)

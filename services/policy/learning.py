@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.policy.observing import Observer
 from shared import wire
+from shared.clocks import seconds_left
 from shared.domain import Clock, Experience, ModelRef
 from shared.eventlog import EventLog, EventLogError, StoredRecord
 from shared.events import EXPERIENCES, event_from_record
@@ -88,7 +89,7 @@ class OnlineHeads:
             began = self._monotonic()
             try:
                 self.step()
-                pause = max(0.0, PACE - (self._monotonic() - began) / 1e6)
+                pause = seconds_left(PACE, began, self._monotonic())
             except EventLogError as error:
                 pause = RETRY
                 logger.warning("learning_waits", reason=str(error))

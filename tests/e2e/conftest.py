@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -113,23 +114,28 @@ def ready(http: httpx.Client) -> bool:
         return False
 
 
+@contextmanager
+def running(home: Path, seconds: float = 60, variables: Mapping[str, str] | None = None) -> Iterator[Platform]:
+    """A platform that is ready within so long, until the end of the block."""
+    platform = Platform(home, variables=variables)
+    try:
+        platform.start(seconds)
+        yield platform
+    finally:
+        platform.stop()
+
+
 @pytest.fixture
 def platform(tmp_path: Path) -> Iterator[Platform]:
-    platform = Platform(tmp_path / "state")
-    platform.start()
-    yield platform
-    platform.stop()
+    with running(tmp_path / "state") as platform:
+        yield platform
 
 
 @pytest.fixture(scope="session")
 def shared_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """For all tests of a worker that leave it running: each has loops of its own, of names that no other file uses."""
-    platform = Platform(tmp_path_factory.mktemp("platform") / "state")
-    try:
-        platform.start(180)
+    with running(tmp_path_factory.mktemp("platform") / "state", 180) as platform:
         yield platform
-    finally:
-        platform.stop()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ never offers its third action in DE.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import httpx
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.e2e import product
-from tests.e2e.conftest import Platform, until
+from tests.e2e.conftest import running, until
 from tests.e2e.product import Answer
 
 LOOP: Final = "offers"
@@ -71,14 +70,9 @@ def best(row: Answer) -> str:
 @pytest.fixture(scope="module")
 def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Calls a platform that looks for due reports every second."""
-    home: Path = tmp_path_factory.mktemp("attribution")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("REWARDLOOP_REPORT_SECONDS", "1")
-        platform = Platform(home / "state")
-        platform.start()
-    with platform.client() as client:
+    home = tmp_path_factory.mktemp("attribution") / "state"
+    with running(home, variables={"REWARDLOOP_REPORT_SECONDS": "1"}) as platform, platform.client() as client:
         yield client
-    platform.stop()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from rewardloop import Rewardloop
-from tests.e2e.conftest import KEY, Platform
+from tests.e2e.conftest import KEY, Platform, running
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -40,12 +40,8 @@ def test_the_list_of_what_is_not_run_names_what_is_there() -> None:
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """Of its own: pages name their loops as readers would, and so may tests."""
-    platform = Platform(tmp_path_factory.mktemp("documented") / "state")
-    try:
-        platform.start(180)
+    with running(tmp_path_factory.mktemp("documented") / "state", 180) as platform:
         yield platform
-    finally:
-        platform.stop()
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(blocks(page))], ids=lambda page: page.stem)

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e import product
-from tests.e2e.conftest import KEY, Platform, free_port, until
+from tests.e2e.conftest import KEY, Platform, free_port, running, until
 from tests.otlp import Receiver, receiving
 
 LOOP = "observed"
@@ -41,10 +41,8 @@ def observed(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver, metri
         "REWARDLOOP_TRACING_RATIO": "0",
         "REWARDLOOP_METRICS_PORT": str(metrics_port),
     }
-    platform = Platform(tmp_path_factory.mktemp("observed") / "state", variables=variables)
-    platform.start(180)
-    yield platform
-    platform.stop()
+    with running(tmp_path_factory.mktemp("observed") / "state", 180, variables) as platform:
+        yield platform
 
 
 @pytest.fixture(scope="module")

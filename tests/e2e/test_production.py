@@ -10,7 +10,7 @@ from deploy.local.postgresql import PostgresqlServer
 from deploy.local.redis import RedisServer
 from tests.conftest import serving
 from tests.e2e import product
-from tests.e2e.conftest import Platform, until
+from tests.e2e.conftest import Platform, running, until
 
 LOOP = "digits"
 ENDS = ("succeeded", "skipped")
@@ -34,14 +34,10 @@ def shared_platform(
     servers: tuple[PostgresqlServer, RedisServer], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Platform]:
     variables = {server.variable: server.address for server in servers}
-    platform = Platform(tmp_path_factory.mktemp("platform") / "state", variables=variables)
-    try:
-        platform.start()
+    with running(tmp_path_factory.mktemp("platform") / "state", variables=variables) as platform:
         with platform.client() as http:
             product.put_loop(http, LOOP)
         yield platform
-    finally:
-        platform.stop()
 
 
 def visit(http: httpx.Client, count: int, seed: int) -> None:

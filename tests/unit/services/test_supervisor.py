@@ -65,8 +65,7 @@ async def test_what_nobody_waits_for_gets_less_of_a_busy_machine(tmp_path: Path)
     programs = [replace(python(name, STUBBORN), niceness=niceness) for name, niceness in (("first", 0), ("last", 5))]
     running = asyncio.create_task(Supervisor(programs, os.environ, tmp_path, print).run(stop))
     own = psutil.Process().nice()
-    for_each = lambda: sorted(child.nice() for child in psutil.Process().children())  # noqa: E731
-    await asyncio.to_thread(until, lambda: for_each() == [own, 5])
+    await asyncio.to_thread(until, lambda: sorted(one.nice() for one in psutil.Process().children()) == [own, 5])
     stop.set()
     await running
 
