@@ -87,6 +87,23 @@ class Facts:
             self._values[name].set_text(value)
 
 
+def fieldset() -> ui.element:
+    """What holds fields and their button; it takes input as soon as the server listens.
+
+    NiceGUI holds back what happens before its handshake, and a click right after it overtakes what was held back: the
+    server would see the click without the values.
+    """
+    fields = box("fieldset", "form")
+    fields.props["disabled"] = True
+
+    def enable() -> None:
+        fields.props.pop("disabled", None)
+        fields.update()
+
+    ui.context.client.on_connect(enable)
+    return fields
+
+
 class Entry:
     """A labelled field of a form; `value` is what stands in it, `place` the element that holds both."""
 
@@ -100,7 +117,9 @@ class Entry:
                 field.props["type"] = kind
             if hint:
                 Text("span", hint, "note")
-        field.on("input", self._take, js_handler="event => emit(event.target.value)")
+        # Vue writes the property back whenever anything on the page changes: it has to be what was typed.
+        handler = "event => { element.props.value = event.target.value; emit(event.target.value) }"
+        field.on("input", self._take, js_handler=handler)
 
     def _take(self, event: GenericEventArguments) -> None:
         self.value = str(event.args)

@@ -228,6 +228,10 @@ def test_a_rollout_is_started_by_form_and_led_behind_confirmations(visitor: Visi
     page.get_by_role("button", name="Start rollout").click()
     expect(page.get_by_text("Steps are whole numbers")).to_be_visible()
     page.get_by_label("Steps, in percent").fill("10, 25")
+    fake.rollout_status = "rolled_back"
+    expect(page.get_by_role("table", name="Rollouts")).to_contain_text("rolled back")
+    # What was typed stays when something else on the page changes.
+    expect(page.get_by_label("Steps, in percent")).to_have_value("10, 25")
     page.get_by_role("button", name="Start rollout").click()
     page.get_by_role("dialog").get_by_role("button", name="Start rollout").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Rollout of version 1")

@@ -81,7 +81,7 @@ def test_takes_real_clips_by_value_and_by_reference_and_refuses_what_is_none(
 ) -> None:
     data = (shared_data / "video" / "bigbuckbunny.mp4").read_bytes()
     with shared_platform.client() as http:
-        product.put(http, LOOP, SETTINGS)
+        product.put(http, "real-clips", SETTINGS)
         until(lambda: show(http, data).raise_for_status().json()["model_version"] == "1", "version 1 decides")
         stored = http.post("/v1/media", content=data, headers={"Content-Type": "video/mp4"}).raise_for_status().json()
         context = {"clip": {"media_id": stored["media_id"]}}

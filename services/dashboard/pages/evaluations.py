@@ -8,7 +8,7 @@ from nicegui import ui
 from services.dashboard import lifecycle_tables, lifecycle_wording, wording
 from services.dashboard.answers import Loop
 from services.dashboard.calling import GatewayError
-from services.dashboard.elements import Choice, Entry, Facts, Table, Text, box, button, section
+from services.dashboard.elements import Choice, Entry, Facts, Table, Text, box, button, fieldset, section
 from services.dashboard.frame import Crumb, Live, loop_frame
 from services.dashboard.gateway import GatewayClient, Lifecycle
 from services.dashboard.lifecycle_answers import Evaluation
@@ -53,7 +53,7 @@ class _RequestForm:
     def __init__(self, client: GatewayClient, loop_id: str) -> None:
         self._client, self._loop_id = client, loop_id
         asked = section("Evaluate a policy", "On all matured decisions with a known propensity.")
-        with asked.body, box("div", "form"):
+        with asked.body, fieldset():
             self._target = Choice("Policy", TARGETS)
             self._version = Choice("Model version", {})
             self._action = Choice("Action", {})

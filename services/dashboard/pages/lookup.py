@@ -2,7 +2,7 @@
 
 from nicegui import ui
 
-from services.dashboard.elements import Entry, Text, box, button
+from services.dashboard.elements import Entry, Text, box, button, fieldset
 from services.dashboard.frame import frame
 from services.dashboard.paths import decision_path
 
@@ -12,7 +12,7 @@ def show() -> None:
     with frame() as place:
         Text("h1", "Look up a decision")
         Text("p", "A decide key reads single decisions; all else takes a manage key.", "note")
-        with box("section", "card"), box("div", "form"):
+        with box("section", "card"), fieldset():
             loop_id, decision_id = Entry("Loop"), Entry("Decision id")
 
             def go() -> None:

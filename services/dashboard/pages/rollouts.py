@@ -5,7 +5,7 @@ from nicegui import ui
 from services.dashboard import lifecycle_tables, lifecycle_wording, wording
 from services.dashboard.answers import Loop
 from services.dashboard.calling import GatewayError
-from services.dashboard.elements import Choice, Entry, Facts, Table, Text, box, button, confirm, section
+from services.dashboard.elements import Choice, Entry, Facts, Table, Text, box, button, confirm, fieldset, section
 from services.dashboard.frame import Crumb, Live, loop_frame
 from services.dashboard.gateway import GatewayClient, Lifecycle
 from services.dashboard.lifecycle_answers import RolloutDetail
@@ -51,7 +51,7 @@ class _StartForm:
     def __init__(self, client: GatewayClient, loop_id: str, version: str) -> None:
         self._client, self._loop_id, self._wanted = client, loop_id, version
         with section("Start a rollout", "What is left empty is as in the loop's settings.").body:
-            with box("div", "form") as self._form:
+            with fieldset() as self._form:
                 self._version = Choice("Model version", {}, version)
                 self._strategy = Choice("Strategy", STRATEGIES)
                 self._steps = Entry("Steps, in percent", kind="text", placeholder="10, 25, 50")

@@ -6,7 +6,7 @@ from nicegui import ui
 
 from services.dashboard import distributions, lifecycle_tables, lifecycle_wording, wording
 from services.dashboard.answers import Range
-from services.dashboard.elements import Chart, Choice, Facts, Table, Text, box, button, link, section
+from services.dashboard.elements import Chart, Choice, Facts, Table, Text, box, button, fieldset, link, section
 from services.dashboard.frame import Crumb, Live, loop_frame
 from services.dashboard.gateway import GatewayClient, Lifecycle, VersionView
 from services.dashboard.lifecycle_answers import Evaluation, ModelVersion
@@ -65,7 +65,7 @@ class _VersionPage:
             }
         )
         with section("Differences", "Settings, metrics, experiences, weights and evaluation.").body:
-            with box("div", "form") as self._form:
+            with fieldset() as self._form:
                 self._other = Choice("Compare with", {})
                 button("Compare").on("click", self._compare)
             self._differences = Table("Differences", lifecycle_tables.DIFFERENCES, "They differ in nothing.")
