@@ -99,6 +99,9 @@ bench-fine-tune: install-dev ## Seconds and memory of one fine-tune (ARGS="--pro
 bench: install-dev ## Decisions per second, beside the bare limit and other servers (ARGS="--peers FOLDER" names those)
 	$(BIN)/python -m benchmarks.decide $(ARGS)
 
+bench-shadow: install-dev ## What a shadow version costs decisions
+	$(BIN)/python -m benchmarks.shadow $(ARGS)
+
 bench-joiner: install-dev services ## Events per second that the joiner joins on PostgreSQL and Kafka, beside reading the log alone
 	$(BIN)/python -m benchmarks.joiner $(ARGS)
 

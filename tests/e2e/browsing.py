@@ -113,4 +113,4 @@ def check_page(page: Page, width: int, scheme: Scheme) -> None:
     assert (text < back) == (scheme == "light")
     violations = Axe().run(page).response["violations"]
     serious = [(one["id"], [node["html"] for node in one["nodes"]]) for one in violations if one["impact"] in SERIOUS]
-    assert serious == [], page.url
+    assert serious == [], f"{page.url}: {serious}"

@@ -7,9 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, expect
 
 from tests.e2e import product
-from tests.e2e.conftest import until
+from tests.e2e.browsing import Visitor, check_page
+from tests.e2e.conftest import KEY, Platform, until
 from tests.e2e.test_settings import put
 
 LOOP = "rollouts"
@@ -155,6 +157,44 @@ def test_tolerance_and_time_decide_what_becomes_of_a_version_that_is_like_the_ch
     until(lambda: _served(http, lenient, alike), "it is promoted")
     assert read(http, lenient)["status"] == "promoted"
     end(http, lenient)
+
+
+@pytest.mark.browser
+def test_a_rollout_is_led_from_the_browser(
+    two_versions: httpx.Client, browser: Browser, shared_platform: Platform
+) -> None:
+    http = two_versions
+    until(lambda: champion(http) == "2", "the gateway has seen who is the champion")
+    visitor = Visitor(browser, f"http://127.0.0.1:{shared_platform.dashboard_port}")
+    page = visitor.sign_in(KEY, f"/loops/{LOOP}/models/1")
+    page.get_by_role("link", name="Roll it out").click()
+    page.get_by_label("Strategy").select_option("canary")
+    page.get_by_label("Steps, in percent").fill("40")
+    page.get_by_role("button", name="Start rollout").click()
+    page.get_by_role("dialog").get_by_role("button", name="Start rollout").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Rollout of version 1")
+    rollout_id = page.url.rpartition("/")[2]
+    assert (read(http, rollout_id)["percent"], read(http, rollout_id)["steps"]) == (40, [40])
+    until(partial(_has_seen, http, rollout_id, 10), "it is seen")
+    expect(page.get_by_role("table", name="Evidence")).to_contain_text("Mean reward0.50")
+    for verb, status in (("Pause", "paused"), ("Resume", "running"), ("Promote", "promoted")):
+        page.get_by_role("button", name=verb).click()
+        page.get_by_role("dialog").get_by_role("button", name=verb).click()
+        expect(page.locator(".counters")).to_contain_text(f"Status{status}")
+        assert read(http, rollout_id)["status"] == status
+    until(lambda: serve(http, LOOP, 1, lambda _: 0.5)[0]["model_version"] == "1", "it decides everything")
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.reload()
+        page.get_by_role("heading", level=1).wait_for()
+        check_page(page, width, "light")
+    page.wait_for_function("window.did_handshake")
+    page.get_by_role("button", name="Roll back").click()
+    page.get_by_role("dialog").get_by_role("button", name="Roll back").click()
+    expect(page.locator(".counters")).to_contain_text("Statusrolled back")
+    until(lambda: champion(http) == "2", "the gateway has seen it")
+    visitor.close()
+    assert (visitor.errors, visitor.foreign()) == ([], [])
 
 
 def test_a_fine_tuned_version_is_rolled_out_as_the_loop_says(http: httpx.Client) -> None:

@@ -16,7 +16,8 @@ MICROSECONDS: Final = 1_000_000
 ROUNDING: Final = 1e-9
 # The mean of 1/p is told from rows whose every action had at least this chance.
 LEAST_PROBABILITY: Final = 0.005
-SIGMAS: Final = 4.0
+# How often that check may be wrong about a platform that keeps it.
+FALSE_ALARMS: Final = 1e-5
 # Examples of a violation that are told.
 EXAMPLES: Final = 3
 
@@ -107,7 +108,7 @@ def _accounted_for(ledger: Ledger, stored: Stored) -> Iterator[Violation]:
 def _distributions(ledger: Ledger, stored: Stored) -> Iterator[Violation]:
     """I4, as far as the rows alone tell it: drawn from what is logged, and 1/p as large as it must be."""
     # 1/p of the action that was drawn, less the number of actions, and how much that varies under the distribution.
-    off, variances = [], []
+    off, variances, largest = [], [], 0.0
     for row in stored.decisions:
         decision = row.decision
         if not math.isclose(sum(decision.probabilities), 1, abs_tol=ROUNDING) or not _is_drawn(decision):
@@ -116,7 +117,11 @@ def _distributions(ledger: Ledger, stored: Stored) -> Iterator[Violation]:
             count = len(decision.probabilities)
             off.append(1 / decision.probability - count)
             variances.append(float(np.sum(1 / np.asarray(decision.probabilities))) - count**2)
-    if abs(math.fsum(off)) > SIGMAS * math.sqrt(max(0.0, math.fsum(variances))) + ROUNDING * len(off):
+            largest = max(largest, 1 / min(decision.probabilities) - count, count - 1)
+    # Bernstein's inequality: it holds where a few rows hold a rare draw more than is to be expected, too.
+    logarithm = math.log(2 / FALSE_ALARMS)
+    bound = math.sqrt(2 * logarithm * max(0.0, math.fsum(variances))) + logarithm * largest / 3
+    if abs(math.fsum(off)) > bound + ROUNDING * len(off):
         yield Violation("I4", f"the mean of 1/p is off by {np.mean(off):.3f} over {len(off)} decisions")
 
 

@@ -64,7 +64,8 @@ def _service(name: str, given: Mapping[str, Any]) -> Service:
         name=name,
         image=given["image"],
         command=given["command"],
-        environment={key: str(value) for key, value in given["environment"].items()},
+        # Docker fills values in after it has parsed: what is filled in with nothing is empty, not null.
+        environment={key: "" if value is None else str(value) for key, value in given["environment"].items()},
         volumes=dict(volume.split(":", 1) for volume in given.get("volumes", ())),
         tmpfs=given["tmpfs"],
         waits_for={other: how["condition"] for other, how in given["depends_on"].items()},

@@ -8,7 +8,9 @@ import re
 from itertools import islice
 from pathlib import Path
 
+import httpx
 import pytest
+import yaml
 
 from tests.contract.test_compose import asked_series
 from tests.e2e import product
@@ -23,6 +25,7 @@ DECISIONS = 60
 ENDED_WELL = 0
 # Of a process that leaves SIGTERM to the system.
 TERMINATED = 128 + 15
+PROMETHEUS = Path("deploy/prometheus/prometheus.yml")
 PROBE = Path(__file__).with_name("probe.py").read_text()
 ALLOWED = {"users": ["10001"], "capabilities": 0, "gains_no_privileges": True, "writable": ["/tmp"]}
 
@@ -48,22 +51,26 @@ def test_what_is_decided_is_joined_and_learned_from_by_way_of_every_image(deploy
         assert decision["fallback_reason"] is None
         assert decision["model_version"] == "1"
         product.tell(http, LOOP, decision, visit)
-        product.wait_for_experiences(http, LOOP, 1, seconds=60)
+        product.wait_for_experiences(http, LOOP, 1)
         for visit in others:
             product.tell(http, LOOP, product.decide(http, LOOP, visit), visit)
-        product.wait_for_experiences(http, LOOP, DECISIONS, seconds=60)
-        run = product.fine_tune(http, LOOP, seconds=300)
+        product.wait_for_experiences(http, LOOP, DECISIONS)
+        run = product.fine_tune(http, LOOP)
         assert run["status"] in ("succeeded", "skipped"), run
         # Gated out or not: the networks have learned.
         assert run["steps"] > 0, run
 
 
 def test_what_dashboards_and_alerts_ask_for_is_what_prometheus_can_scrape(deployment: Deployment) -> None:
-    with deployment.client() as http:
-        told = http.get("/metrics").raise_for_status().text
-    # The only process that is scraped; each series there is has its line, with samples or without.
-    families = set(re.findall(r"^# TYPE (\w+)", told, re.MULTILINE))
-    assert asked_series() <= families
+    families = set()
+    for job in yaml.safe_load(PROMETHEUS.read_text())["scrape_configs"]:
+        [place] = job["dns_sd_configs"]
+        for name in place["names"]:
+            told = httpx.get(f"http://{deployment.containers[name].address}:{place['port']}/metrics").raise_for_status()
+            # Each series there is has its line, with samples or without.
+            families |= set(re.findall(r"^# TYPE (\w+)", told.text, re.MULTILINE))
+    missing = asked_series() - families
+    assert missing == set()
 
 
 def test_sigterm_ends_each_before_docker_would_kill_it(deployment: Deployment) -> None:

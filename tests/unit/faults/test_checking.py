@@ -143,6 +143,15 @@ def test_the_mean_of_the_inverse_probability_is_the_number_of_actions() -> None:
     assert "I4" in broken(ledger(), replace(found, decisions=rows))
 
 
+def test_a_few_rare_draws_among_few_decisions_are_chance() -> None:
+    """Three of 37 where one in a hundred is to be expected: that happens to one log in 160."""
+    common = replace(decision(1), probabilities=np.array([0.99, 0.01]), probability=0.99)
+    rare = replace(common, action_id="b", probability=0.01, seed=2**64 - 1)
+    rows = [StoredDecision(one, None) for one in [common] * 34 + [rare] * 3]
+    assert "I4" not in broken(ledger(), replace(stored(), decisions=rows))
+    assert "I4" in broken(ledger(), replace(stored(), decisions=rows * 10))
+
+
 def test_late_feedback_counts_for_nothing() -> None:
     found = stored()
     late = replace(found.feedback[0], received_at=SECOND + round(WINDOW * SECOND) + 1, late=True)
