@@ -1,16 +1,17 @@
 """Versions take over step by step, or are turned back by what they earned: one platform, all over HTTP."""
 
+import itertools
 import random
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.e2e import product
-from tests.e2e.browsing import Visitor, check_page
+from tests.e2e.browsing import Scheme, Visitor, check_page
 from tests.e2e.conftest import KEY, Platform, until
 from tests.e2e.test_settings import put
 
@@ -183,11 +184,12 @@ def test_a_rollout_is_led_from_the_browser(
         expect(page.locator(".counters")).to_contain_text(f"Status{status}")
         assert read(http, rollout_id)["status"] == status
     until(lambda: serve(http, LOOP, 1, lambda _: 0.5)[0]["model_version"] == "1", "it decides everything")
-    for width in (1280, 390):
+    for width, scheme in itertools.product((1280, 390), get_args(Scheme)):
         page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme)
         page.reload()
         page.get_by_role("heading", level=1).wait_for()
-        check_page(page, width, "light")
+        check_page(page, width, scheme)
     page.wait_for_function("window.did_handshake")
     page.get_by_role("button", name="Roll back").click()
     page.get_by_role("dialog").get_by_role("button", name="Roll back").click()
