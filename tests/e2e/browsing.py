@@ -23,6 +23,8 @@ Scheme = Literal["light", "dark"]
 # A busy machine is slow, not wrong.
 PATIENCE = 60_000
 expect.set_options(timeout=PATIENCE)
+STICKS_OUT = """[...document.querySelectorAll("body *")].filter(one => one.getBoundingClientRect().right > innerWidth)
+    .map(one => one.outerHTML.slice(0, 200))"""
 # Of axe: what keeps somebody from using a page, or makes it hard.
 SERIOUS = ("serious", "critical")
 
@@ -107,7 +109,7 @@ class Visitor:
 
 def check_page(page: Page, width: int, scheme: Scheme) -> None:
     """A page fits its window, has the colours that are asked for, and axe finds no serious violation."""
-    assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{page.url}: {page.evaluate(STICKS_OUT)}"
     colours = page.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
     text, back = (sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in colours)
     assert (text < back) == (scheme == "light")

@@ -336,6 +336,15 @@ def test_what_is_not_there_is_said(visitor: Visitor) -> None:
     visitor.errors = [error for error in visitor.errors if "404" not in error]
 
 
+def test_an_absurd_reward_fits_a_phone(browser: Browser, dashboard: Dashboard, fake: FakeGateway) -> None:
+    fake.worth = 9e14
+    visitor = Visitor(browser, dashboard.url, 390)
+    page = visitor.sign_in(KEY)
+    expect(page.locator(".big")).to_have_text(re.compile(r"^\d+(,\d{3}){4}\.\d\d$"))
+    check_page(page, 390, "light")
+    visitor.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_pages_before_signing_in_and_without_data_fit_their_window(

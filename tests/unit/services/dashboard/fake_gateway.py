@@ -45,6 +45,8 @@ class FakeGateway:
         default_factory=lambda: {KEY: "manage", DECIDE_KEY: "decide", FEEDBACK_KEY: "feedback"}
     )
     fine_tunes: int = 0
+    # What a reward of one is worth on the curve.
+    worth: float = 1.0
     # Names of targets, newest first.
     evaluated: list[str] = field(default_factory=list)
     rollout_status: str = ""
@@ -133,7 +135,7 @@ class FakeGateway:
             "share_closed_by_timeout": 0.0,
             "reward": earned(ends) if ends else None,
             "reward_by_version": [earned(of) | {"model_version": name} for name, of in versions],
-            "reward_curve": [bucket(last) for last in ends],
+            "reward_curve": [bucket(last) | {"mean": self.worth * mean_at(last)} for last in ends],
             **self.report(),
             "spooled": {},
             "apprentice_decisions": 0,
