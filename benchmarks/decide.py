@@ -35,6 +35,7 @@ from benchmarks.serving import paused, served_platform, tree, wait_for, wait_for
 
 PEERS: Final = Path(__file__).resolve().parents[2] / "shared/bench/peers"
 DIMENSIONS: Final = {"text": 384, "image": 512, "audio": 128}
+MODALITIES: Final = {name: {"kind": "embedding", "dimension": size} for name, size in DIMENSIONS.items()}
 ACTIONS, FEATURES = 10, 32
 LOOP: Final = "benchmark"
 LIMIT: Final = "the bare limit (no key, no log, no services)"
@@ -73,8 +74,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, default=PEERS, help="the folder of the other servers")
     parser.add_argument("--only", default="", help="measure servers whose names hold this alone")
     options = parser.parse_args()
-    if shutil.which("wrk") is None:
-        sys.exit("wrk is not here: apt-get install wrk")
+    require_wrk()
     connections = [int(count) for count in options.connections.split(",")]
     servers = {name: start for name, start in servers_of(options.peers).items() if options.only in name}
     runs: dict[str, list[dict[int, Figures]]] = {name: [] for name in servers}
@@ -85,6 +85,12 @@ def main() -> None:
     results = {name: medians(of_server) for name, of_server in runs.items()}
     show(results, connections)
     print("DECIDE", json.dumps(results))
+
+
+def require_wrk() -> None:
+    """Ends the benchmark where there is none."""
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not here: apt-get install wrk")
 
 
 def servers_of(peers: Path) -> dict[str, Start]:
@@ -118,17 +124,21 @@ def serving_platform(separate: bool, whole: bool = False) -> Iterator[Target]:
         body = json.dumps(platform_body()).encode()
         headers = {"Authorization": f"Bearer {key}"}
         with httpx.Client(base_url=url, headers=headers, timeout=60) as http:
-            modalities = {name: {"kind": "embedding", "dimension": size} for name, size in DIMENSIONS.items()}
-            http.put(f"/v1/loops/{LOOP}", json={"modalities": modalities}).raise_for_status()
+            http.put(f"/v1/loops/{LOOP}", json={"modalities": MODALITIES}).raise_for_status()
             wait_for_version(http, f"/v1/loops/{LOOP}/decisions", body)
-        everything = tree(process)[1:]
-        decides = [one for one in everything if any(name in " ".join(one.cmdline()) for name in SERVING)]
-        others = [] if whole else [one for one in everything if one not in decides]
-        with paused(others):
-            yield Target(f"{url}/v1/loops/{LOOP}/decisions", body, everything if whole else decides, key)
+        decides, others = split(process)
+        with paused([] if whole else others):
+            yield Target(f"{url}/v1/loops/{LOOP}/decisions", body, [*decides, *others] if whole else decides, key)
             last = httpx.post(f"{url}/v1/loops/{LOOP}/decisions", content=body, headers=headers, timeout=60)
             if (reason := last.raise_for_status().json()["fallback_reason"]) is not None:
                 sys.exit(f"no model decided, so nothing was measured: {reason}")
+
+
+def split(platform: subprocess.Popen[bytes]) -> tuple[list[psutil.Process], list[psutil.Process]]:
+    """A platform's processes: those that a decision goes through, and the others."""
+    children = tree(platform)[1:]
+    decides = [one for one in children if any(name in " ".join(one.cmdline()) for name in SERVING)]
+    return decides, [one for one in children if one not in decides]
 
 
 @contextmanager

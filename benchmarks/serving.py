@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -53,6 +53,15 @@ def wait_for_version(http: httpx.Client, url: str, body: bytes) -> None:
     """Returns once a model version decides there."""
     while http.post(url, content=body).raise_for_status().json()["fallback_reason"] is not None:
         time.sleep(0.2)
+
+
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    """Returns as soon as something holds; ends the benchmark, naming it, if it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            sys.exit(f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.1)
 
 
 @contextmanager

@@ -7,26 +7,23 @@ is the request path. Each run with the shadow must have scored contexts, or it w
 import argparse
 import json
 import re
-import shutil
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import httpx
 
-from benchmarks.decide import DIMENSIONS, SERVING, Target, drive, platform_body
+from benchmarks.decide import MODALITIES, Target, drive, platform_body, require_wrk, split
 from benchmarks.measured import machine
-from benchmarks.serving import paused, served_platform, tree, wait_for_version
+from benchmarks.serving import paused, served_platform, wait_for_version, wait_until
 
 LOOP: Final = "shadowed"
 CONNECTIONS: Final = 64
 EXPERIENCES: Final = 60
-PATIENCE: Final = 120.0
 SCORED: Final = re.compile(r'^rewardloop_gateway_shadowed_contexts_total\{outcome="scored"\} (\S+)', re.MULTILINE)
 
 
@@ -36,17 +33,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=5, help="of one run")
     parser.add_argument("--co-located", action="store_true", help="the three model services in one process")
     options = parser.parse_args()
-    if shutil.which("wrk") is None:
-        sys.exit("wrk is not here: apt-get install wrk")
+    require_wrk()
     apart = {"REWARDLOOP_SEPARATE_MODEL_SERVICES": str(not options.co_located).lower()}
     with tempfile.TemporaryDirectory() as home, served_platform(Path(home), **apart) as (url, key, process):
         body = json.dumps(platform_body()).encode()
         with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as http:
             make_two_versions(http, body)
-            everything = tree(process)[1:]
-            decides = [one for one in everything if any(name in " ".join(one.cmdline()) for name in SERVING)]
+            decides, others = split(process)
             target = Target(f"{url}/v1/loops/{LOOP}/decisions", body, decides, key)
-            with paused([one for one in everything if one not in decides]):
+            with paused(others):
                 pairs = [measure(http, target, options.seconds, number) for number in range(options.pairs)]
     without, with_it, contexts = zip(*pairs, strict=True)
     cost = 1 - sum(with_it) / sum(without)
@@ -59,18 +54,19 @@ def main() -> None:
 def make_two_versions(http: httpx.Client, body: bytes) -> None:
     """A loop whose version 2 decides, and whose version 1 can be rolled out."""
     loop = f"/v1/loops/{LOOP}"
-    modalities = {name: {"kind": "embedding", "dimension": size} for name, size in DIMENSIONS.items()}
-    settings = {"modalities": modalities, "reward_wait_time": "PT1S", "learning": {"max_steps": 20}}
+    settings = {"modalities": MODALITIES, "reward_wait_time": "PT1S", "learning": {"max_steps": 20}}
     http.put(loop, json=settings).raise_for_status()
     wait_for_version(http, f"{loop}/decisions", body)
     for _ in range(EXPERIENCES):
         decision_id = http.post(f"{loop}/decisions", content=body).raise_for_status().json()["decision_id"]
         event = {"decision_id": decision_id, "metric": "reward", "value": 1.0}
         http.post(f"{loop}/feedback", json=event).raise_for_status()
-    wait(lambda: http.get(f"{loop}/statistics").json()["experiences"] >= EXPERIENCES, "the feedback is joined")
+    wait_until(lambda: http.get(f"{loop}/statistics").json()["experiences"] >= EXPERIENCES, "the feedback is joined")
     run = http.post(f"{loop}/training-runs", json={}).raise_for_status().json()["training_run_id"]
-    wait(lambda: http.get(f"{loop}/training-runs/{run}").json()["status"] == "succeeded", "a fine-tune has succeeded")
-    wait(lambda: http.get(loop).json()["aliases"]["champion"] == "2", "its version is the champion")
+    wait_until(
+        lambda: http.get(f"{loop}/training-runs/{run}").json()["status"] == "succeeded", "a fine-tune has succeeded"
+    )
+    wait_until(lambda: http.get(loop).json()["aliases"]["champion"] == "2", "its version is the champion")
     wait_for_version(http, f"{loop}/decisions", body)
 
 
@@ -101,24 +97,15 @@ def shadowing(http: httpx.Client) -> Iterator[None]:
         http.post(f"/v1/loops/{LOOP}/decisions", json=platform_body()).raise_for_status()
         return scored(http) > before
 
-    wait(scores, "the shadow scores")
+    wait_until(scores, "the shadow scores")
     yield
     http.post(f"{rollouts}/{rollout}/rollback").raise_for_status()
-    wait(lambda: "shadow" not in http.get(f"/v1/loops/{LOOP}").json()["aliases"], "the shadow is gone")
+    wait_until(lambda: "shadow" not in http.get(f"/v1/loops/{LOOP}").json()["aliases"], "the shadow is gone")
 
 
 def scored(http: httpx.Client) -> float:
     found = SCORED.search(http.get("/metrics").raise_for_status().text)
     return 0.0 if found is None else float(found[1])
-
-
-def wait(holds: Callable[[], bool], what: str) -> None:
-    """Returns as soon as something holds; ends the benchmark, naming it, if it does not in time."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        if time.monotonic() > deadline:
-            sys.exit(f"not within {PATIENCE:.0f} s: {what}")
-        time.sleep(0.1)
 
 
 if __name__ == "__main__":
