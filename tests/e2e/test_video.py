@@ -46,8 +46,8 @@ def context(data: bytes, content_type: str = "video/mp4") -> dict[str, object]:
     return {"context": {"clip": {"data": base64.b64encode(data).decode(), "content_type": content_type}}}
 
 
-def show(http: httpx.Client, data: bytes, content_type: str = "video/mp4") -> httpx.Response:
-    return http.post(f"/v1/loops/{LOOP}/decisions", json=context(data, content_type))
+def show(http: httpx.Client, loop_id: str, data: bytes, content_type: str = "video/mp4") -> httpx.Response:
+    return http.post(f"/v1/loops/{loop_id}/decisions", json=context(data, content_type))
 
 
 def visits(http: httpx.Client, shown: list[tuple[bytes, str]]) -> list[float]:
@@ -79,16 +79,16 @@ def test_learns_from_clips_which_way_something_moves(shared_platform: Platform) 
 def test_takes_real_clips_by_value_and_by_reference_and_refuses_what_is_none(
     shared_platform: Platform, shared_data: Path
 ) -> None:
-    data = (shared_data / "video" / "bigbuckbunny.mp4").read_bytes()
+    loop_id, data = "real-clips", (shared_data / "video" / "bigbuckbunny.mp4").read_bytes()
     with shared_platform.client() as http:
-        product.put(http, "real-clips", SETTINGS)
-        until(lambda: show(http, data).raise_for_status().json()["model_version"] == "1", "version 1 decides")
+        product.put(http, loop_id, SETTINGS)
+        until(lambda: show(http, loop_id, data).raise_for_status().json()["model_version"] == "1", "version 1 decides")
         stored = http.post("/v1/media", content=data, headers={"Content-Type": "video/mp4"}).raise_for_status().json()
         context = {"clip": {"media_id": stored["media_id"]}}
-        decision = http.post(f"/v1/loops/{LOOP}/decisions", json={"context": context}).raise_for_status().json()
+        decision = http.post(f"/v1/loops/{loop_id}/decisions", json={"context": context}).raise_for_status().json()
         assert decision["modalities_used"] == ["clip"]
         assert decision["fallback_reason"] is None
-        cut = show(http, data[:5000])
+        cut = show(http, loop_id, data[:5000])
         assert (cut.status_code, cut.json()["field"]) == (422, "context.clip")
-        sound = show(http, b"RIFF", "audio/wav")
+        sound = show(http, loop_id, b"RIFF", "audio/wav")
         assert (sound.status_code, sound.json()["type"]) == (422, "urn:rewardloop:problem:not-a-video")
