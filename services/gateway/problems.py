@@ -11,6 +11,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.routing import Route
 
 from shared.eventlog import EventLogError, RecordTooLargeError
 from shared.registry.artifacts import ArtifactError
@@ -150,9 +151,18 @@ def as_problem(error: Exception) -> Problem:
     return Problem(ProblemType.INTERNAL_ERROR, "It was logged; nothing more is told here.")
 
 
-async def handle_error(_: Request, error: Exception) -> Response:
+async def handle_error(request: Request, error: Exception) -> Response:
     """The one exception handler of the application."""
-    return problem_response(as_problem(error))
+    problem = as_problem(error)
+    if problem.kind is ProblemType.METHOD_NOT_ALLOWED:
+        problem.headers = {"Allow": ", ".join(sorted(_methods_at(request)))}
+    return problem_response(problem)
+
+
+def _methods_at(request: Request) -> set[str]:
+    """Of all routes at the address: Starlette tells those of the first alone."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    return {method for route in routes if route.path_regex.match(request.url.path) for method in route.methods or ()}
 
 
 def _http_problem(error: StarletteHTTPException) -> Problem:
@@ -161,7 +171,7 @@ def _http_problem(error: StarletteHTTPException) -> Problem:
     if kind is None:
         _log_error("unexpected HTTP error", error)
         return Problem(ProblemType.INTERNAL_ERROR, "It was logged; nothing more is told here.")
-    return Problem(kind, kind.title + ".", headers=error.headers)
+    return Problem(kind, kind.title + ".")
 
 
 def _log_error(event: str, error: Exception) -> None:

@@ -375,7 +375,16 @@ async def test_unknown_objects_are_404(http: httpx.AsyncClient) -> None:
         ("/v2", "not-found", None),
     ):
         assert_problem(await http.get(path), 404, kind, field)
-    assert_problem(await http.patch("/v1/loops"), 405, "method-not-allowed", None)
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/v1/loops", "GET"), ("/v1/loops/shoes", "DELETE, GET, PUT"), ("/v1/loops/shoes/decisions", "GET, POST")],
+)
+async def test_a_method_that_an_address_does_not_take(http: httpx.AsyncClient, path: str, methods: str) -> None:
+    answer = await http.patch(path)
+    assert_problem(answer, 405, "method-not-allowed", None)
+    assert answer.headers["allow"] == methods
 
 
 async def test_feedback_for_a_decision_nobody_made_is_accepted(http: httpx.AsyncClient) -> None:
