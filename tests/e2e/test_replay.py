@@ -75,6 +75,25 @@ def test_a_policy_that_was_learned_itself_replays(http: httpx.Client, shared_pla
     assert sorted(versions) == [1, 2]
 
 
+def test_decisions_replay_across_promotions_a_kill_and_a_way_back(platform: Platform) -> None:
+    with platform.client() as http:
+        revision = put(http, "kept", learning={"max_steps": 50})
+        for _ in range(2):
+            visit(http, "kept", 40, [])
+            assert product.fine_tune(http, "kept")["status"] == "succeeded"
+        visit(http, "kept", 20, [])
+    platform.kill()
+    platform.start()
+    with platform.client() as http:
+        visit(http, "kept", 20, [])
+        back = {"model_version": "2", "strategy": "immediate"}
+        http.post("/v1/loops/kept/rollouts", json=back).raise_for_status()
+        visit(http, "kept", 40, [])
+    versions = replayed(platform, "kept", {revision: ExplorationSettings()})
+    assert sorted(versions) == [1, 2, 3]
+    assert versions[3].sequence > versions[3].manifest.covers_sequence
+
+
 def put(http: httpx.Client, loop_id: str, **settings: object) -> int:
     """A small loop; the revision of its settings."""
     modalities = {"user": {"kind": "tabular"}, "words": {"kind": "text"}}
