@@ -28,9 +28,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 from uuid_utils import uuid7
 
-from deploy.local.home import running
-from deploy.local.kafka import KafkaServer
-from deploy.local.postgresql import PostgresqlServer
+from benchmarks.production import production, servers, variables
 from shared.clocks import wall
 from shared.db.engine import open_engine, read_session, write_session
 from shared.db.tables import LoopRow
@@ -38,7 +36,6 @@ from shared.db.upgrading import upgrade
 from shared.domain import Action, Decision, Feedback, Scores
 from shared.eventlog import EventLog
 from shared.eventlog.opening import open_event_log
-from shared.eventlog.topics import prepare_topics
 from shared.events import DECISIONS, FEEDBACK, decision_record, feedback_record
 from shared.loop_settings import LoopSettings
 from shared.settings import PlatformSettings
@@ -73,26 +70,12 @@ def main() -> None:
 
 
 @contextmanager
-def production(home: Path) -> Iterator[tuple[PlatformSettings, dict[str, psutil.Process]]]:
-    """Topics and a database of this run's own on the servers of `make services`."""
-    here = running()
-    kafka, postgresql = here.get("kafka"), here.get("postgresql")
-    if not isinstance(kafka, KafkaServer) or not isinstance(postgresql, PostgresqlServer):
-        sys.exit("Kafka and PostgreSQL do not run: `make services` starts them")
-    name = f"benchmark_{uuid7().hex}"
-    settings = PlatformSettings(
-        home=home,
-        kafka_servers=kafka.address,
-        kafka_topic_prefix=f"{name}.",
-        database_url=postgresql.create_database(name),
-    )
-    for _ in prepare_topics(settings):
-        pass
+def watched_production(home: Path) -> Iterator[tuple[PlatformSettings, dict[str, psutil.Process]]]:
+    """With the processes of its servers."""
+    kafka, postgresql = servers()
     processes = {"Kafka": kafka.process(), "PostgreSQL": postgresql.process()}
-    try:
+    with production(home) as settings:
         yield settings, {name: process for name, process in processes.items() if process is not None}
-    finally:
-        postgresql.drop_database(name)
 
 
 @contextmanager
@@ -100,7 +83,7 @@ def embedded(home: Path) -> Iterator[tuple[PlatformSettings, dict[str, psutil.Pr
     yield PlatformSettings(home=home), {}
 
 
-PROFILES: Final = {"production": production, "embedded": embedded}
+PROFILES: Final = {"production": watched_production, "embedded": embedded}
 
 
 def measure(
@@ -185,14 +168,7 @@ def _read_by_port(_: PlatformSettings, log: EventLog, pairs: int) -> None:
 
 def _joined(settings: PlatformSettings, engine: Engine, servers: dict[str, psutil.Process], pairs: int) -> Rate:
     """From the first experience on, so that a process's start does not count."""
-    environment = os.environ | {
-        "REWARDLOOP_HOME": str(settings.home),
-        "REWARDLOOP_DATABASE_URL": settings.database,
-        "REWARDLOOP_KAFKA_TOPIC_PREFIX": settings.kafka_topic_prefix,
-    }
-    if settings.kafka_servers is not None:
-        environment["REWARDLOOP_KAFKA_SERVERS"] = settings.kafka_servers
-    process = subprocess.Popen([sys.executable, "-m", "services.feedback"], env=environment)
+    process = subprocess.Popen([sys.executable, "-m", "services.feedback"], env=os.environ | variables(settings))
     watched = {"joiner": psutil.Process(process.pid), **servers}
     try:
         first = _wait_for(engine, process, 1)

@@ -89,9 +89,7 @@ def test_decisions_replay_across_promotions_a_kill_and_a_way_back(platform: Plat
         back = {"model_version": "2", "strategy": "immediate"}
         http.post("/v1/loops/kept/rollouts", json=back).raise_for_status()
         visit(http, "kept", 40, [])
-    versions = replayed(platform, "kept", {revision: ExplorationSettings()})
-    assert sorted(versions) == [1, 2, 3]
-    assert versions[3].sequence > versions[3].manifest.covers_sequence
+    assert sorted(replayed(platform, "kept", {revision: ExplorationSettings()})) == [1, 2, 3]
 
 
 def put(http: httpx.Client, loop_id: str, **settings: object) -> int:
