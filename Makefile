@@ -102,6 +102,12 @@ bench: install-dev ## Decisions per second, beside the bare limit and other serv
 bench-shadow: install-dev ## What a shadow version costs decisions
 	$(BIN)/python -m benchmarks.shadow $(ARGS)
 
+bench-promotion: install-dev services ## Seconds until a promotion decides everything on two gateways
+	$(BIN)/python -m benchmarks.promotion $(ARGS)
+
+bench-scale: install-dev services ## What a decision costs with one and with two of everything; writes docs/scale.md
+	$(BIN)/python -m benchmarks.scale $(ARGS)
+
 bench-joiner: install-dev services ## Events per second that the joiner joins on PostgreSQL and Kafka, beside reading the log alone
 	$(BIN)/python -m benchmarks.joiner $(ARGS)
 

@@ -184,24 +184,25 @@ def peer_body() -> dict[str, object]:
 
 
 def drive(target: Target, connections: Sequence[int], seconds: int) -> dict[int, Figures]:
-    """Rate, p50, p99, errors, and milliseconds of processor time a decision (wrk's not counted), by connections."""
+    """What `load` tells, by connections, once the target is warm."""
+    load(target, 16, 3)
+    return {count: load(target, count, seconds) for count in connections}
+
+
+def load(target: Target, connections: int, seconds: int) -> Figures:
+    """Rate, p50, p99, errors, and milliseconds of processor time a decision (wrk's not counted)."""
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(target.body)
         script = str(Path(__file__).with_name("decide.lua"))
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", "-s", script, target.url]
         environment = os.environ | {"BODY": file.name, "KEY": target.key}
-
-        def run(count: int, length: int) -> Figures:
-            before = _processor_seconds(target.processes)
-            command = ["wrk", "-t1", f"-c{count}", f"-d{length}s", "--timeout", "5s", "-s", script, target.url]
-            output = subprocess.run(command, env=environment, check=True, capture_output=True)
-            found = re.search(rb"RESULT (.*)", output.stdout)
-            assert found is not None
-            figures: Figures = json.loads(found[1])
-            spent = _processor_seconds(target.processes) - before
-            return figures | {"cpu_ms": 1000 * spent / max(1.0, figures["rate"] * length)}
-
-        run(16, 3)
-        return {count: run(count, seconds) for count in connections}
+        before = processor_seconds(target.processes)
+        output = subprocess.run(command, env=environment, check=True, capture_output=True)
+        spent = processor_seconds(target.processes) - before
+    found = re.search(rb"RESULT (.*)", output.stdout)
+    assert found is not None
+    figures: Figures = json.loads(found[1])
+    return figures | {"cpu_ms": 1000 * spent / max(1.0, figures["rate"] * seconds)}
 
 
 def medians(runs: Sequence[Mapping[int, Figures]]) -> dict[int, Figures]:
@@ -231,7 +232,7 @@ def _cell(figures: Figures, limit: Figures | None) -> str:
     )
 
 
-def _processor_seconds(processes: Sequence[psutil.Process]) -> float:
+def processor_seconds(processes: Sequence[psutil.Process]) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in processes if process.is_running())
 
 

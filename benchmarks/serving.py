@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from shared import lifeline
+
 
 @contextmanager
 def served_platform(home: Path, **more: str) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
@@ -49,6 +51,14 @@ def wait_for(url: str, body: bytes | None, process: subprocess.Popen[bytes]) -> 
     sys.exit(f"the server of {url} has ended")
 
 
+def answers(url: str) -> bool:
+    """Whether a GET succeeds there."""
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
 def wait_for_version(http: httpx.Client, url: str, body: bytes) -> None:
     """Returns once a model version decides there."""
     while http.post(url, content=body).raise_for_status().json()["fallback_reason"] is not None:
@@ -75,6 +85,24 @@ def paused(processes: Sequence[psutil.Process]) -> Iterator[None]:
         for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.resume()
+
+
+def member(platform: subprocess.Popen[bytes], module: str) -> psutil.Process:
+    """The first of a platform's processes that runs a module."""
+    return next(one for one in tree(platform) if module in one.cmdline())
+
+
+@contextmanager
+def another(process: psutil.Process, **changed: str) -> Iterator[psutil.Process]:
+    """One like a process that runs, but for some environment variables; nobody supervises it, and it ends with the
+    block."""
+    inherited = {name: value for name, value in process.environ().items() if name != lifeline.VARIABLE}
+    started = subprocess.Popen(process.cmdline(), env=inherited | changed)
+    try:
+        yield psutil.Process(started.pid)
+    finally:
+        started.terminate()
+        started.wait()
 
 
 def tree(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
