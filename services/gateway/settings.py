@@ -61,7 +61,7 @@ class GatewaySettings(PlatformSettings):
         default=1024 * 1024 * 1024, ge=1, description="Of a model version that is imported; more is refused with 413."
     )
     shadow_share: float = Field(
-        default=0.04,
+        default=0.025,
         gt=0,
         le=1,
         description="Of the time that shadows may take of the model services; higher scores more contexts, and slows "
