@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar, cast
@@ -22,6 +23,7 @@ from shared.grpc import MESSAGE_LIMITS, MutualTls, listen
 from shared.lifeline import lifeline_of, watch_lifeline
 from shared.metrics import serve_metrics
 from shared.model_metrics import ModelMetrics, Observed
+from shared.networks.placement import NoDeviceError
 from shared.pb.serving.v1 import serving_pb2, serving_pb2_grpc
 from shared.registry.loading import Loaded, LoadedVersions, ModelNotLoadedError
 from shared.settings import PlatformSettings
@@ -151,7 +153,8 @@ async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:
 def run_process(
     service: str, settings: PlatformSettings, serve: Callable[[asyncio.Event, ModelMetrics], Awaitable[None]]
 ) -> None:
-    """A process that serves until SIGTERM or SIGINT, or until its supervisor is gone."""
+    """A process that serves until SIGTERM or SIGINT, or until its supervisor is gone; without the device that it is to
+    compute on it says so, and ends."""
     watch_lifeline(lifeline_of(os.environ))
     configure_logging(settings.log_level, service)
     metrics = ModelMetrics(CollectorRegistry())
@@ -165,4 +168,7 @@ def run_process(
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await serve(stop, metrics)
 
-    uvloop.run(main())
+    try:
+        uvloop.run(main())
+    except NoDeviceError as error:
+        sys.exit(str(error))

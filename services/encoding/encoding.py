@@ -14,6 +14,7 @@ from shared.networks.batches import collate, collate_bags
 from shared.networks.media_decoder import Decode
 from shared.networks.multimodal_encoder import MultimodalEncoder
 from shared.networks.parts import build_encoder, load_module
+from shared.networks.placement import Placement
 from shared.networks.preparation import Fetch, Refusal, Trunk, prepare
 from shared.networks.preprocessing import action_features
 from shared.networks.trunks import Trunks
@@ -33,20 +34,24 @@ class Encodings:
 
 @dataclass(frozen=True, slots=True)
 class Encoders:
-    """Of one version: its own, and by modality the pretrained ones that they read through."""
+    """Of one version: its own, by modality the pretrained ones that they read through, and where they compute."""
 
     own: MultimodalEncoder
     trunks: Mapping[str, Trunk]
+    placement: Placement = Placement()  # noqa: RUF009 - it is frozen
 
 
-def load_encoder(architecture: Architecture, data: bytes, trunks: Trunks | None = None) -> Encoders:
+def load_encoder(
+    architecture: Architecture, data: bytes, trunks: Trunks | None = None, placement: Placement | None = None
+) -> Encoders:
     """The encoders of a version from their file of weights, and the pretrained ones that it was made with.
 
     Raises:
         TrunkError: a pretrained one is not here, or not as it was.
         WeightsError: the version's own are not servable.
     """
-    return Encoders(load_module(build_encoder(architecture), data), (trunks or Trunks()).of(architecture))
+    own, placement = load_module(build_encoder(architecture), data), placement or Placement()
+    return Encoders(own.to(placement.device), (trunks or Trunks()).of(architecture), placement)
 
 
 def encode(
@@ -61,13 +66,15 @@ def encode(
     Raises:
         ValueError: actions where the version scores them by id alone, or one that it cannot read.
     """
-    architecture, encoder = version.manifest.architecture, version.part.own
+    architecture, encoder, placement = version.manifest.architecture, version.part.own, version.part.placement
     if actions and not architecture.action_features:
         raise ValueError("the model version scores actions by id alone")
     rows, refusals = prepare(contexts, architecture.modalities, decode, fetch, version.part.trunks)
-    with torch.inference_mode():
-        embeddings_BMD, present_BM = encoder(collate(rows, list(architecture.modalities)))
+    batch = collate(rows, list(architecture.modalities))
+    with torch.inference_mode(), placement.arithmetic():
+        embeddings_BMD, present_BM = map(placement.fetch, encoder(batch.to(placement.device)))
         actions_ND = None
         if actions:
-            actions_ND = encoder.encode_actions(collate_bags([action_features(action) for action in actions]))
+            bags = collate_bags([action_features(action) for action in actions])
+            actions_ND = placement.fetch(encoder.encode_actions(bags.to(placement.device)))
     return Encodings(embeddings_BMD, present_BM, actions_ND, refusals)

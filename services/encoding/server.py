@@ -16,6 +16,7 @@ from shared.grpc import mutual_tls
 from shared.model_metrics import ModelMetrics, Observed, Rows, WorkingThreads
 from shared.model_server import serve_models
 from shared.networks.media_decoder import Decode, MediaDecoder
+from shared.networks.placement import Placement
 from shared.networks.preparation import Fetch
 from shared.networks.trunks import Trunks
 from shared.pb.encoding.v1 import encoding_pb2, encoding_pb2_grpc
@@ -59,9 +60,14 @@ class EncodingServicer(encoding_pb2_grpc.EncodingServiceServicer):
 
 
 async def run(settings: EncodingSettings, stop: asyncio.Event, metrics: ModelMetrics) -> None:
-    """Serves until `stop`."""
-    store, trunks = ArtifactStore(settings.artifact_folder), Trunks(settings.encoders)
-    loaded = LoadedVersions(open_engine(settings.database), store, "encoding", partial(load_encoder, trunks=trunks))
+    """Serves until `stop`.
+
+    Raises:
+        NoDeviceError: the GPU that the settings ask for is not here.
+    """
+    store, placement = ArtifactStore(settings.artifact_folder), Placement.of(settings)
+    build = partial(load_encoder, trunks=Trunks(settings.encoders, placement), placement=placement)
+    loaded = LoadedVersions(open_engine(settings.database), store, "encoding", build)
     with MediaDecoder() as decode, WorkingThreads(settings.encoding_threads, "encoding", metrics) as executor:
         servicer = EncodingServicer(loaded, decode, store.get, executor)
         await asyncio.to_thread(decode.warm_up)

@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from shared.settings import PlatformSettings
+from shared.settings import ModelServiceSettings
 
 
-class EncodingSettings(PlatformSettings):
-    """The platform's settings and those of encoding."""
+class EncodingSettings(ModelServiceSettings):
+    """The settings of all model services and those of encoding."""
 
     encoding_threads: int = Field(
         default=2, ge=1, le=64, description="Batches encoded side by side; more help where media take long to decode."

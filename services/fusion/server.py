@@ -5,6 +5,7 @@ Shapes: B decisions, M modalities, D embedding, S state.
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import grpc
@@ -21,6 +22,7 @@ from shared.grpc import mutual_tls
 from shared.model_metrics import ModelMetrics, Observed, Rows, WorkingThreads
 from shared.model_server import serve_models
 from shared.networks.parts import build_fusion, load_module
+from shared.networks.placement import Placement
 from shared.pb.fusion.v1 import fusion_pb2, fusion_pb2_grpc
 from shared.registry.artifacts import ArtifactStore
 from shared.registry.loading import LoadedVersions
@@ -31,21 +33,22 @@ SERVICE = "rewardloop.fusion.v1.FusionService"
 ROWS: Final[Rows] = dict.fromkeys(("Fuse", "Attribute"), lambda request: request.embeddings.shape[0])
 
 
-def load_fusion(architecture: Architecture, data: bytes) -> nn.Module:
+def load_fusion(architecture: Architecture, data: bytes, placement: Placement | None = None) -> nn.Module:
     """The fusion of a version from its file of weights.
 
     Raises:
         WeightsError: it is not servable.
     """
-    return load_module(build_fusion(architecture), data)
+    return load_module(build_fusion(architecture), data).to((placement or Placement()).device)
 
 
 class FusionServicer(fusion_pb2_grpc.FusionServiceServicer):
     """Answers Fuse and Attribute; the work is done in a thread of its own, never on the event loop."""
 
-    def __init__(self, loaded: LoadedVersions[nn.Module], executor: ThreadPoolExecutor) -> None:
+    def __init__(self, loaded: LoadedVersions[nn.Module], executor: ThreadPoolExecutor, placement: Placement) -> None:
         self._loaded = loaded
         self._executor = executor
+        self._placement = placement
 
     async def Fuse(  # noqa: N802 - gRPC's name
         self, request: fusion_pb2.FuseRequest, context: grpc.aio.ServicerContext[Message, Message]
@@ -55,8 +58,9 @@ class FusionServicer(fusion_pb2_grpc.FusionServiceServicer):
     def _fuse(self, request: fusion_pb2.FuseRequest) -> fusion_pb2.FuseResponse:
         version = self._loaded.get(wire.model_ref_from_pb(request.model))
         embeddings_BMD, present_BM = _inputs(request, version.manifest.architecture)
-        with torch.inference_mode():
-            states_BS = version.part(embeddings_BMD, present_BM)
+        send, fetch = self._placement.send, self._placement.fetch
+        with torch.inference_mode(), self._placement.arithmetic():
+            states_BS = fetch(version.part(send(embeddings_BMD), send(present_BM)))
         return fusion_pb2.FuseResponse(states=wire.tensor_to_pb(states_BS.numpy()))
 
     async def Attribute(  # noqa: N802 - gRPC's name
@@ -72,8 +76,11 @@ class FusionServicer(fusion_pb2_grpc.FusionServiceServicer):
         expected = (len(embeddings_BMD), architecture.state_width)
         if gradients.shape != expected:
             raise wire.WireError(f"gradients are {list(gradients.shape)}, expected {list(expected)}")
-        shares_BM = modality_shares(version.part, embeddings_BMD, present_BM, torch.from_numpy(gradients.copy()))
-        return fusion_pb2.AttributeResponse(shares=wire.tensor_to_pb(shares_BM.numpy()))
+        send = self._placement.send
+        shares_BM = modality_shares(
+            version.part, send(embeddings_BMD), send(present_BM), send(torch.from_numpy(gradients.copy()))
+        )
+        return fusion_pb2.AttributeResponse(shares=wire.tensor_to_pb(shares_BM.cpu().numpy()))
 
 
 def _inputs(
@@ -91,11 +98,16 @@ def _inputs(
 
 
 async def run(settings: FusionServiceSettings, stop: asyncio.Event, metrics: ModelMetrics) -> None:
-    """Serves until `stop`."""
-    store = ArtifactStore(settings.artifact_folder)
-    loaded = LoadedVersions(open_engine(settings.database), store, "fusion", load_fusion)
+    """Serves until `stop`.
+
+    Raises:
+        NoDeviceError: the GPU that the settings ask for is not here.
+    """
+    store, placement = ArtifactStore(settings.artifact_folder), Placement.of(settings)
+    build = partial(load_fusion, placement=placement)
+    loaded = LoadedVersions(open_engine(settings.database), store, "fusion", build)
     with WorkingThreads(1, "fusion", metrics) as executor:
-        servicer = FusionServicer(loaded, executor)
+        servicer = FusionServicer(loaded, executor, placement)
 
         def add_service(server: grpc.aio.Server) -> None:
             fusion_pb2_grpc.add_FusionServiceServicer_to_server(servicer, server)

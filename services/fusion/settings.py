@@ -1,7 +1,7 @@
 """What the fusion service is told by its environment."""
 
-from shared.settings import PlatformSettings
+from shared.settings import ModelServiceSettings
 
 
-class FusionServiceSettings(PlatformSettings):
-    """The platform's settings: fusion has none of its own."""
+class FusionServiceSettings(ModelServiceSettings):
+    """The settings of all model services: fusion has none of its own."""

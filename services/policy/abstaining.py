@@ -24,7 +24,7 @@ def uncertain(scores: CandidateScores, allowed_BA: Tensor, baselines: Sequence[i
     bound_B = (expected_BA.gather(1, best_B1) - Z_95 * deviation_B1)[:, 0]
     rows = enumerate(baselines)
     has_baseline_B = [baseline is not None and bool(allowed_BA[row, baseline]) for row, baseline in rows]
-    return (bound_B < below) & torch.tensor(has_baseline_B)
+    return (bound_B < below) & torch.tensor(has_baseline_B, device=bound_B.device)
 
 
 def give_baselines(probabilities_BA: Tensor, abstained_B: Tensor, baselines: Sequence[int | None]) -> Tensor:

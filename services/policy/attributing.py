@@ -26,7 +26,7 @@ def state_gradients(
         raise WireError(f"states are {list(states_BS.shape)}, expected {list(expected)}")
     hold_actions(policy, len(action_ids), action_embeddings_BE)
     states_BS = states_BS.requires_grad_()
-    candidates = Candidates.of([[action_id] for action_id in action_ids], [[] for _ in action_ids])
+    candidates = Candidates.of([[action_id] for action_id in action_ids], [[] for _ in action_ids]).to(policy.device)
     loss = -policy.score(states_BS, candidates, action_embeddings_BE).expected_reward.sum()
     (gradients_BS,) = torch.autograd.grad(loss, states_BS)
     return gradients_BS

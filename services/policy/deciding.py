@@ -14,6 +14,7 @@ from services.policy.abstaining import give_baselines, uncertain
 from shared.functional.exploration import draw_action
 from shared.loop_settings import ExplorationSettings
 from shared.networks.parts import load_policy
+from shared.networks.placement import Placement
 from shared.networks.policy import Candidates, Policy, distribution
 from shared.registry.manifest import Architecture
 from shared.wire import WireError
@@ -37,13 +38,13 @@ class Drawn:
     policy_logits: Tensor | None = None
 
 
-def load_version_policy(architecture: Architecture, data: bytes) -> Policy:
+def load_version_policy(architecture: Architecture, data: bytes, placement: Placement | None = None) -> Policy:
     """The policy of a version from its file of weights and head statistics.
 
     Raises:
         WeightsError: it is not servable.
     """
-    return Policy(architecture, *load_policy(architecture, data))
+    return Policy(architecture, *load_policy(architecture, data), device=(placement or Placement()).device)
 
 
 def decide(
@@ -69,11 +70,12 @@ def decide(
     """
     _hold_shapes(policy, states_BS, candidates, action_embeddings_ND, seeds)
     _hold_positions(baselines, candidates)
+    candidates = candidates.to(policy.device)
     with torch.inference_mode():
         standardised = policy.score(states_BS, candidates, action_embeddings_ND)
         scores = standardised.in_range(*learned_range)
         probabilities_BA = distribution(scores, candidates.allowed, exploration, reward_range)
-        abstained_B = torch.zeros(len(baselines), dtype=torch.bool)
+        abstained_B = torch.zeros(len(baselines), dtype=torch.bool, device=policy.device)
         if exploration.abstain_below is not None:
             abstained_B = uncertain(scores, candidates.allowed, baselines, exploration.abstain_below)
             probabilities_BA = give_baselines(probabilities_BA, abstained_B, baselines)
@@ -82,7 +84,7 @@ def decide(
     columns = [probabilities_BA, scores.expected_reward, scores.variance, scores.outcome_variance]
     if scores.policy_logits is not None:
         columns.append(scores.policy_logits)
-    return Drawn(position_B, abstained_B, *(column_BA[candidates.present] for column_BA in columns))
+    return Drawn(position_B.cpu(), abstained_B.cpu(), *(column_BA[candidates.present].cpu() for column_BA in columns))
 
 
 def _hold_positions(baselines: Sequence[int | None], candidates: Candidates) -> None:

@@ -25,6 +25,7 @@ from shared.grpc import mutual_tls
 from shared.loop_settings import ExplorationSettings
 from shared.model_metrics import ModelMetrics, Observed, Rows, WorkingThreads
 from shared.model_server import serve_models
+from shared.networks.placement import Placement
 from shared.networks.policy import Candidates, Policy
 from shared.pb.policy.v1 import policy_pb2, policy_pb2_grpc
 from shared.pb.tensor.v1 import tensor_pb2
@@ -115,10 +116,15 @@ def _exploration(message: policy_pb2.Exploration) -> ExplorationSettings:
 
 
 async def run(settings: PolicySettings, stop: asyncio.Event, metrics: ModelMetrics) -> None:
-    """Serves, and lets the heads learn, until `stop`."""
+    """Serves, and lets the heads learn, until `stop`.
+
+    Raises:
+        NoDeviceError: the GPU that the settings ask for is not here.
+    """
     store = ArtifactStore(settings.artifact_folder)
     engine = open_engine(settings.database)
-    loaded = LoadedVersions(engine, store, "policy", load_version_policy)
+    build = partial(load_version_policy, placement=Placement.of(settings))
+    loaded = LoadedVersions(engine, store, "policy", build)
     tracing = open_tracing(settings, "policy")
     observer = Observer(metrics.registry, tracing)
     heads = OnlineHeads(loaded, open_event_log(settings, wall), partial(read_unlearned, engine), monotonic, observer)

@@ -1,7 +1,7 @@
 """What the policy service is told by its environment."""
 
-from shared.settings import PlatformSettings
+from shared.settings import ModelServiceSettings
 
 
-class PolicySettings(PlatformSettings):
-    """The platform's settings: policy has none of its own."""
+class PolicySettings(ModelServiceSettings):
+    """The settings of all model services: policy has none of its own."""

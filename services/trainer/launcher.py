@@ -16,9 +16,10 @@ from services.trainer.fine_tuning import FineTune, FineTuned, Report, fine_tune,
 from services.trainer.handover import Assignment, read_outcome, read_progress, write_assignment
 from services.trainer.networks import Networks
 from services.trainer.process_group import ProcessesError, Rank, device_of
-from services.trainer.settings import DeviceName, TrainerSettings
+from services.trainer.settings import TrainerSettings
 from shared.lifeline import VARIABLE
 from shared.loop_settings import LearningSettings
+from shared.settings import DeviceName
 
 POLL_SECONDS: Final = 0.05
 # Gloo would listen where the machine's name leads to.

@@ -16,9 +16,9 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from services.trainer.networks import Networks
-from services.trainer.settings import DeviceName
 from shared.networks.batches import Bags, Batch
 from shared.networks.q_network import QValues
+from shared.settings import DeviceName
 
 CPU: Final = torch.device("cpu")
 # Who waits longer for another process takes it for stuck, and fails.

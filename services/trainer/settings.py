@@ -1,12 +1,8 @@
 """What the trainer is told by its environment."""
 
-from typing import Literal
-
 from pydantic import Field
 
-from shared.settings import PlatformSettings
-
-DeviceName = Literal["cpu", "cuda", "auto"]
+from shared.settings import DeviceName, PlatformSettings
 
 
 class TrainerSettings(PlatformSettings):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shared.networks.placement import moved
 from shared.networks.preparation import Row
 from shared.networks.preprocessing import Bag, Features
 
@@ -22,7 +23,7 @@ class Bags:
 
     def to(self, device: torch.device) -> Self:
         """These, on a device."""
-        return type(self)(self.buckets.to(device), self.weights.to(device), self.offsets.to(device))
+        return type(self)(moved(self.buckets, device), moved(self.weights, device), moved(self.offsets, device))
 
     def split(self, first: int) -> tuple[Self, Self]:
         """The first so many of every bag, or as many as it has, and the rest, which may be empty."""
@@ -46,7 +47,8 @@ class ModalityBatch:
 
     def to(self, device: torch.device) -> Self:
         """These, on a device."""
-        return type(self)(self.rows.to(device), self.inputs.to(device))
+        inputs = self.inputs.to(device) if isinstance(self.inputs, Bags) else moved(self.inputs, device)
+        return type(self)(moved(self.rows, device), inputs)
 
 
 @dataclass(frozen=True, slots=True)

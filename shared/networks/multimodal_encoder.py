@@ -44,8 +44,8 @@ class MultimodalEncoder(nn.Module):
             present_B = torch.zeros(batch.size, dtype=torch.bool, device=parameter.device)
             if modality is not None:
                 encoded_NC = torch.cat([adapter(encoder(modality.inputs)), view(modality.inputs)], dim=1)
-                # A view may have fewer numbers than the widest.
-                encoded_NE = functional.pad(encoded_NC, (0, self._width - encoded_NC.shape[1]))
+                # A view may have fewer numbers than the widest; under autocast they have fewer bits.
+                encoded_NE = functional.pad(encoded_NC, (0, self._width - encoded_NC.shape[1])).to(column_BE)
                 column_BE = column_BE.index_put((modality.rows,), encoded_NE)
                 present_B = present_B.index_fill(0, modality.rows, True)
             columns.append(column_BE)

@@ -157,6 +157,10 @@ class Posterior:
         mean_NK = torch.addmm(self.mean[:, -1], phi_NF, self.mean[:, :-1].mT)
         return mean_NK, self.noise_variance * length_NK.square()
 
+    def to(self, device: torch.device) -> Self:
+        """This, on a device."""
+        return type(self)(self.mean.to(device), self.whitening.to(device), self.noise_variance.to(device))
+
     def of_all(self) -> Self:
         """Where all actions share one slot: without the prior beside it, which stands for none."""
         return replace(self, mean=self.mean[:1], whitening=self.whitening[:1])

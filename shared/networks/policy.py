@@ -23,6 +23,7 @@ from shared.functional.exploration import (
 )
 from shared.loop_settings import ExplorationSettings
 from shared.networks.online_head import HeadStatistics, Posterior, posterior
+from shared.networks.placement import CPU, moved
 from shared.networks.q_network import QNetwork
 from shared.registry.manifest import Architecture
 
@@ -56,6 +57,10 @@ class Candidates:
             raise ValueError("a row has no action that may be drawn")
         return cls(list(chain.from_iterable(action_ids)), present, allowed)
 
+    def to(self, device: torch.device) -> Self:
+        """These, on a device."""
+        return type(self)(self.action_ids, moved(self.present, device), moved(self.allowed, device))
+
 
 @dataclass(frozen=True, slots=True)
 class CandidateScores:
@@ -82,13 +87,21 @@ class CandidateScores:
 
 
 class Policy:
-    """Q-network and head of a version; its scores are of standardised rewards."""
+    """Q-network and head of a version, on one device; its scores are of standardised rewards."""
 
-    def __init__(self, architecture: Architecture, q_network: QNetwork, statistics: HeadStatistics) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        q_network: QNetwork,
+        statistics: HeadStatistics,
+        device: torch.device = CPU,
+    ) -> None:
         self.architecture = architecture
+        self.device = device
         self._slots = {action_id: slot for slot, action_id in enumerate(architecture.action_ids)}
         # float64, so that a state gives the same scores whatever else is in its batch.
-        self._q_network = copy.deepcopy(q_network).double().eval().requires_grad_(False)
+        self._q_network = copy.deepcopy(q_network).to(device).double().eval().requires_grad_(False)
+        # Its sums stay on the CPU, where they are added up in order.
         self._prior_mean = q_network.prior_mean()
         self._statistics = statistics
         self._posterior = self._belief(statistics)
@@ -116,7 +129,7 @@ class Policy:
         else:
             known_N = [row for row, action_id in enumerate(action_ids) if action_id in self._slots]
             slots_N = [self._slots[action_ids[row]] for row in known_N]
-        q_values = self._q_network(inputs_NI[known_N].double())
+        q_values = self._q_network(moved(inputs_NI[known_N].double(), self.device)).on_cpu()
         after = copy.copy(self)
         slots = torch.tensor(slots_N, dtype=torch.int64)
         weights_N = self._q_network.weights(q_values.log_variance, slots)
@@ -129,17 +142,19 @@ class Policy:
         return after
 
     def _belief(self, statistics: HeadStatistics) -> Posterior:
-        belief = posterior(statistics, self._prior_mean)
+        belief = posterior(statistics, self._prior_mean).to(self.device)
         return belief.of_all() if self.architecture.action_features else belief
 
     def score(self, states_BS: Tensor, candidates: Candidates, action_embeddings_NE: Tensor | None) -> CandidateScores:
-        """Scores of every candidate; embeddings of actions where the architecture has them, else None."""
+        """Scores of every candidate, on the policy's device, where the candidates are too; embeddings of actions where
+        the architecture has them, else None."""
+        states_BS = moved(states_BS, self.device)
         if self.architecture.action_features:
             assert action_embeddings_NE is not None
-            columns = self._score_features(states_BS, candidates, action_embeddings_NE)
+            columns = self._score_features(states_BS, candidates, moved(action_embeddings_NE, self.device))
         else:
             columns = self._score_slots(states_BS, candidates)
-        empty_BA = torch.zeros(candidates.present.shape, dtype=torch.float64)
+        empty_BA = torch.zeros(candidates.present.shape, dtype=torch.float64, device=self.device)
         return CandidateScores(*(empty_BA.masked_scatter(candidates.present, column_N) for column_N in columns))
 
     def _score_slots(self, states_BS: Tensor, candidates: Candidates) -> list[Tensor]:
@@ -150,7 +165,8 @@ class Policy:
         if q_values.policy_logits is not None:
             columns.append(_with_unknown(q_values.policy_logits))
         unknown = len(self._slots)
-        slots_N = torch.tensor([self._slots.get(action_id, unknown) for action_id in candidates.action_ids])
+        slots = [self._slots.get(action_id, unknown) for action_id in candidates.action_ids]
+        slots_N = moved(torch.tensor(slots), self.device)
         rows_N = candidates.present.nonzero()[:, 0]
         return [column_BK[rows_N, slots_N] for column_BK in columns]
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from shared.domain import Floats
 from shared.loop_settings import ModalitySettings
 from shared.networks.media import SIDE
+from shared.networks.placement import Placement
 from shared.networks.preparation import Raw, Trunk
 from shared.networks.trunk_files import WEIGHTS, TrunkError, TrunkFiles, find_files
 from shared.registry.manifest import Architecture, TrunkIdentity
@@ -39,15 +40,16 @@ class TextTrunk:
 
     side: Final = SIDE
 
-    def __init__(self, model: "SentenceTransformer") -> None:
+    def __init__(self, model: "SentenceTransformer", placement: Placement) -> None:
         self._model = model.eval().requires_grad_(False)
+        self._placement = placement
         # Its tokenizer is changed by each call.
         self._lock = threading.Lock()
         self.dimension: Final = self.encode([""]).shape[1]
 
     def encode(self, values: Sequence[Raw]) -> Floats:
         """[N, D]."""
-        with self._lock:
+        with self._lock, self._placement.arithmetic():
             found: Floats = self._model.encode(list(values), batch_size=BATCH, show_progress_bar=False)
         return found.astype(np.float32, copy=False)
 
@@ -55,22 +57,26 @@ class TextTrunk:
 class ImageTrunk:
     """A network without its classifier; `mean` and `deviation` are of each colour, from 0 to 1."""
 
-    def __init__(self, network: nn.Module, side: int, mean: Sequence[float], deviation: Sequence[float]) -> None:
-        self._network = network.eval().requires_grad_(False)
-        self._mean_311 = torch.tensor(mean)[:, None, None]
-        self._deviation_311 = torch.tensor(deviation)[:, None, None]
+    def __init__(
+        self, network: nn.Module, side: int, mean: Sequence[float], deviation: Sequence[float], placement: Placement
+    ) -> None:
+        self._network = network.to(placement.device).eval().requires_grad_(False)
+        self._placement = placement
+        self._mean_311 = placement.send(torch.tensor(mean)[:, None, None])
+        self._deviation_311 = placement.send(torch.tensor(deviation)[:, None, None])
         self.side: Final = side
         self.dimension: Final = self.encode([np.zeros((3, side, side), np.uint8)]).shape[1]
 
     def encode(self, values: Sequence[Raw]) -> Floats:
         """[N, D]."""
-        with torch.inference_mode():
+        with torch.inference_mode(), self._placement.arithmetic():
             found = [self._embed(values[start : start + BATCH]) for start in range(0, len(values), BATCH)]
-            embeddings: Floats = torch.cat(found).float().numpy()
+            embeddings: Floats = self._placement.fetch(torch.cat(found)).numpy()
         return embeddings
 
     def _embed(self, pictures: Sequence[Raw]) -> Tensor:
-        pixels_N3HW = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).float() / 255.0
+        pixels = np.stack([np.asarray(picture) for picture in pictures])
+        pixels_N3HW = self._placement.send(torch.from_numpy(pixels)).float() / 255.0
         embedded_ND: Tensor = self._network((pixels_N3HW - self._mean_311) / self._deviation_311)
         return embedded_ND.flatten(1)
 
@@ -78,9 +84,10 @@ class ImageTrunk:
 class Trunks:
     """The pretrained encoders that a process has: each is loaded once, whatever names it. Callable from any thread."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, placement: Placement | None = None) -> None:
         """`folder` holds one folder an encoder; None: those that packages hold are all."""
         self._folder = folder
+        self._placement = placement or Placement()
         self._lock = threading.Lock()
         self._identities: dict[tuple[str, Stamp], TrunkIdentity] = {}
         self._loaded: dict[tuple[str, str], Trunk] = {}
@@ -138,22 +145,22 @@ class Trunks:
     def _loaded_identity(self, encoder: str, files: TrunkFiles) -> TrunkIdentity:
         sha256 = files.sha256
         if (encoder, sha256) not in self._loaded:
-            self._loaded[encoder, sha256] = _load(files)
+            self._loaded[encoder, sha256] = _load(files, self._placement)
         return TrunkIdentity(sha256=sha256, dimension=self._loaded[encoder, sha256].dimension)
 
 
-def _load(files: TrunkFiles) -> Trunk:
+def _load(files: TrunkFiles, placement: Placement) -> Trunk:
     # Read once, when the libraries are imported.
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
         with _staged(files) as folder:
             match files.library:
                 case "sentence-transformers":
-                    return _load_text(folder)
+                    return _load_text(folder, placement)
                 case "timm":
-                    return _load_timm(folder, files)
+                    return _load_timm(folder, files, placement)
                 case _:
-                    return _load_torchvision(folder, files)
+                    return _load_torchvision(folder, files, placement)
     except ImportError as error:
         extra = EXTRAS[files.library]
         raise TrunkError(f"`{files.library}` is not installed here: install the extra `{extra}`") from error
@@ -173,7 +180,7 @@ def _staged(files: TrunkFiles) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _load_text(folder: Path) -> Trunk:
+def _load_text(folder: Path, placement: Placement) -> Trunk:
     from sentence_transformers import SentenceTransformer
     from transformers.utils.logging import disable_progress_bar
 
@@ -181,15 +188,16 @@ def _load_text(folder: Path) -> Trunk:
     return TextTrunk(
         SentenceTransformer(
             str(folder),
-            device="cpu",
+            device=str(placement.device),
             local_files_only=True,
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True},
-        )
+        ),
+        placement,
     )
 
 
-def _load_timm(folder: Path, files: TrunkFiles) -> Trunk:
+def _load_timm(folder: Path, files: TrunkFiles, placement: Placement) -> Trunk:
     import timm
     from timm.data import resolve_model_data_config
 
@@ -202,10 +210,10 @@ def _load_timm(folder: Path, files: TrunkFiles) -> Trunk:
     )
     _load_weights(network, folder)
     expected = resolve_model_data_config(network)
-    return ImageTrunk(network, expected["input_size"][1], expected["mean"], expected["std"])
+    return ImageTrunk(network, expected["input_size"][1], expected["mean"], expected["std"], placement)
 
 
-def _load_torchvision(folder: Path, files: TrunkFiles) -> Trunk:
+def _load_torchvision(folder: Path, files: TrunkFiles, placement: Placement) -> Trunk:
     from torchvision.models import get_model, get_model_weights
 
     name = str(_described(folder).get("architecture", files.name))
@@ -215,7 +223,7 @@ def _load_torchvision(folder: Path, files: TrunkFiles) -> Trunk:
             setattr(network, classifier, nn.Identity())
     _load_weights(network, folder)
     expected = get_model_weights(name).DEFAULT.transforms()
-    return ImageTrunk(network, expected.crop_size[0], expected.mean, expected.std)
+    return ImageTrunk(network, expected.crop_size[0], expected.mean, expected.std, placement)
 
 
 def _described(folder: Path) -> dict[str, object]:

@@ -26,7 +26,7 @@ from services.trainer.observing import ControlMetrics, WorkObserver
 from services.trainer.settings import TrainerSettings
 from shared.clocks import wall
 from shared.model_metrics import ModelMetrics
-from shared.settings import PlatformSettings
+from shared.settings import ModelServiceSettings, PlatformSettings
 from tests.unit.services.gateway.conftest import empty_database, make_gateway
 from tests.unit.services.gateway.fakes import Gateway
 
@@ -194,9 +194,11 @@ def test_only_what_is_healthy_is_waited_for_and_everything_waits_for_the_schema(
 
 def test_a_gpu_goes_to_what_is_told_to_compute_on_it() -> None:
     overlay = yaml.safe_load((ROOT / "deploy" / "compose.gpu.yml").read_text())["services"]
-    assert overlay
+    assert overlay.keys() == {"encoding", "fusion", "policy", "trainer-worker"}
     for name, service in overlay.items():
         assert ours()[name]["image"] == "rewardloop:torch"
-        assert service["environment"] == {"REWARDLOOP_TRAINING_DEVICE": "cuda"}
+        device = "REWARDLOOP_TRAINING_DEVICE" if name == "trainer-worker" else "REWARDLOOP_MODEL_DEVICE"
+        assert service["environment"] == {device: "cuda"}
         assert service["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
     assert TrainerSettings(training_device="cuda").training_device == "cuda"
+    assert ModelServiceSettings(model_device="cuda").model_device == "cuda"
