@@ -80,10 +80,10 @@ def measure(settings: PlatformSettings, seconds: int, decisions: int) -> Scale:
                     for one in urls:
                         wait_for_version(http, f"{one}/decisions", body)
                     rates.append(decided(urls, body, key, roles, seconds))
-                    logged = log_bytes(settings)
+                    before = log_bytes(settings)
                     decide_and_tell(http, urls[0], decisions)
-                    logged = (log_bytes(settings) - logged) / decisions
-                joined.append(join(engine, own["feedback"], count, logged))
+                    logged = log_bytes(settings) - before
+                joined.append(join(engine, own["feedback"], count, logged / decisions))
     stored = {table: row_bytes(engine, table) for table in JOINED_TABLES}
     engine.dispose()
     return Scale(rates=rates, joined=joined, row_bytes=stored)
@@ -191,7 +191,7 @@ def server_processes() -> dict[str, list[psutil.Process]]:
     return {name: [one, *one.children(recursive=True)] for name, one in found.items() if one is not None}
 
 
-def log_bytes(settings: PlatformSettings) -> int:
+def log_bytes(settings: PlatformSettings) -> float:
     """On the broker's disk, of all topics of this platform."""
     data = servers()[0].folder / "data"
     return sum(file.stat().st_size for file in data.glob(f"{settings.kafka_topic_prefix}*/*.log"))
