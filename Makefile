@@ -99,6 +99,9 @@ bench-fine-tune: install-dev ## Seconds and memory of one fine-tune (ARGS="--pro
 bench: install-dev ## Decisions per second, beside the bare limit and other servers (ARGS="--peers FOLDER" names those)
 	$(BIN)/python -m benchmarks.decide $(ARGS)
 
+bench-shapes: install-dev services ## Many actions, feedback in lists, 100,000 decisions (ARGS="--parts actions" does less)
+	$(BIN)/python -m benchmarks.shapes $(ARGS)
+
 bench-shadow: install-dev ## What a shadow version costs decisions
 	$(BIN)/python -m benchmarks.shadow $(ARGS)
 

@@ -193,16 +193,22 @@ def load(target: Target, connections: int, seconds: int) -> Figures:
     """Rate, p50, p99, errors, and milliseconds of processor time a decision (wrk's not counted)."""
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(target.body)
-        script = str(Path(__file__).with_name("decide.lua"))
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", "-s", script, target.url]
-        environment = os.environ | {"BODY": file.name, "KEY": target.key}
         before = processor_seconds(target.processes)
-        output = subprocess.run(command, env=environment, check=True, capture_output=True)
+        figures = run_wrk("decide.lua", target, connections, seconds, BODY=file.name)
         spent = processor_seconds(target.processes) - before
+    return figures | {"cpu_ms": 1000 * spent / max(1.0, figures["rate"] * seconds)}
+
+
+def run_wrk(script: str, target: Target, connections: int, seconds: int, **variables: str) -> Figures:
+    """What a script of this folder prints: requests a second, p50, p99 and errors."""
+    path, timing = str(Path(__file__).with_name(script)), [f"-c{connections}", f"-d{seconds}s", "--timeout", "5s"]
+    environment = os.environ | {"KEY": target.key, **variables}
+    command = ["wrk", "-t1", *timing, "-s", path, target.url]
+    output = subprocess.run(command, env=environment, check=True, capture_output=True)
     found = re.search(rb"RESULT (.*)", output.stdout)
     assert found is not None
     figures: Figures = json.loads(found[1])
-    return figures | {"cpu_ms": 1000 * spent / max(1.0, figures["rate"] * seconds)}
+    return figures
 
 
 def medians(runs: Sequence[Mapping[int, Figures]]) -> dict[int, Figures]:
