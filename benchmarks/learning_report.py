@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, Self
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
@@ -33,8 +34,8 @@ class Results:
     def read(cls, folder: Path) -> Self:
         """In the order of their names."""
         paths = sorted(folder.glob("*.json"))
-        streams = [one for path in paths if (one := StreamResult.read(path)) is not None]
-        return cls(streams, [one for path in paths if (one := FreshnessResult.read(path)) is not None])
+        streams = filter(None, map(StreamResult.read, paths))
+        return cls(list(streams), list(filter(None, map(FreshnessResult.read, paths))))
 
     @property
     def names(self) -> list[str]:
@@ -155,7 +156,7 @@ def _told(results: Results) -> Iterator[tuple[str, expectations.Told]]:
 def plot_curves(results: Results) -> Figure:
     """Mean reward of the last 250 decisions along each stream."""
 
-    def draw(axes: expectations.Axes, stream: str) -> None:
+    def draw(axes: Axes, stream: str) -> None:
         for contender, title in TITLES.items():
             runs = results.of(stream, contender)
             if runs:
@@ -172,14 +173,14 @@ def plot_calibration(results: Results) -> Figure:
     """How well versions knew what to expect, by stream."""
     told = dict(_told(results))
 
-    def draw(axes: expectations.Axes, stream: str) -> None:
+    def draw(axes: Axes, stream: str) -> None:
         axes.set(title=stream)
         expectations.plot_calibration(axes, told[stream])
 
     return _plots(list(told), draw)
 
 
-def _plots(names: Sequence[str], draw: Callable[[expectations.Axes, str], None]) -> Figure:
+def _plots(names: Sequence[str], draw: Callable[[Axes, str], None]) -> Figure:
     """Three in a line."""
     columns = min(3, max(1, len(names)))
     lines = max(1, -(-len(names) // columns))

@@ -194,7 +194,8 @@ def server_processes() -> dict[str, list[psutil.Process]]:
 def log_bytes(settings: PlatformSettings) -> float:
     """On the broker's disk, of all topics of this platform."""
     data = servers()[0].folder / "data"
-    return sum(file.stat().st_size for file in data.glob(f"{settings.kafka_topic_prefix}*/*.log"))
+    sizes: list[int] = [file.stat().st_size for file in data.glob(f"{settings.kafka_topic_prefix}*/*.log")]
+    return sum(sizes)
 
 
 def row_bytes(engine: Engine, table: str) -> float:
