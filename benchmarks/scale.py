@@ -202,7 +202,7 @@ def row_bytes(engine: Engine, table: str) -> float:
     """With its indexes."""
     with engine.connect() as connection:
         size, rows = connection.execute(text(f"SELECT pg_total_relation_size('{table}'), count(*) FROM {table}")).one()
-    return float(size) / max(1, rows)
+    return float(size / max(1, rows))
 
 
 if __name__ == "__main__":
