@@ -37,15 +37,16 @@ class ArmComparison:
     champion_decisions: int = 0
     _sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
     _squares: float = 0.0
-    _least: float = math.inf
-    _most: float = -math.inf
+    _cubes: float = 0.0
     _centre: float = 0.0
     _total: float = 0.0
     _information: float = 0.0
+    # π(1 - π)(1 - 2π): times the third moment of rewards that is the sum's, where both arms earn alike.
+    _skewness: float = 0.0
     _clusters: dict[str, float] = field(default_factory=dict)
     # Of the clusters' terms.
     _squared_terms: float = 0.0
-    _largest: float = 0.0
+    _cubed_terms: float = 0.0
 
     def add(self, reward: float, in_version: bool, share: float, cluster: str | None = None) -> None:
         """One matured decision; `share` is the version's when it was drawn, above 0 and below 1."""
@@ -55,13 +56,11 @@ class ArmComparison:
         self._add_term(term, cluster)
         self._total += term
         self._information += share * (1 - share)
+        self._skewness += share * (1 - share) * (1 - 2 * share)
         self._centre = centre + (reward - centre) / min(seen + 1, MEMORY)
         self._sums[in_version] += reward
         self._squares += reward * reward
-        self._least, self._most = min(self._least, reward), max(self._most, reward)
-        # As large as a term can be, by the rewards seen.
-        reach = max(share, 1 - share) * max(self._most - centre, centre - self._least)
-        self._largest = max(self._largest, reach)
+        self._cubes += (reward - centre) ** 3
         if in_version:
             self.decisions += 1
         else:
@@ -74,7 +73,9 @@ class ArmComparison:
         if not self.decisions or not self.champion_decisions:
             return self._told(mean, champion_mean, 0.0, -math.inf, math.inf)
         found = self._total / self._information
-        lower, upper = (self._deviation(alpha) / self._information for alpha in (alpha_lower, alpha_upper))
+        # At least what the sum tells less what it may have strayed up, at most that and what it may have strayed down.
+        lower = self._deviation(alpha_lower, 1) / self._information
+        upper = self._deviation(alpha_upper, -1) / self._information
         return self._told(mean, champion_mean, found, found - lower, found + upper)
 
     def _add_term(self, term: float, cluster: str | None) -> None:
@@ -84,15 +85,17 @@ class ArmComparison:
             before = self._clusters.get(cluster, 0.0)
             after = self._clusters[cluster] = before + term
         self._squared_terms += after * after - before * before
-        self._largest = max(self._largest, abs(after))
+        self._cubed_terms += after**3 - before**3
 
-    def _deviation(self, alpha: float) -> float:
+    def _deviation(self, alpha: float, direction: int) -> float:
+        """How far the sum may have strayed up (1) or down (-1)."""
         seen = self.decisions + self.champion_decisions
         mean = (self._sums[0] + self._sums[1]) / seen
         variance = max(0.0, self._squares / seen - mean * mean) * seen / max(1, seen - 1)
         # Pooled, as where both earn alike: an arm that has not yet earned anything must not look certain.
         variance_sum = max(self._squared_terms, variance * self._information)
-        return deviation(variance_sum, variance, self._largest, alpha)
+        third_sum = max(direction * self._cubed_terms, direction * self._cubes / seen * self._skewness)
+        return deviation(variance_sum, variance, third_sum, alpha)
 
     def _told(self, mean: float, champion_mean: float, difference: float, lower: float, upper: float) -> Difference:
         return Difference(self.decisions, self.champion_decisions, mean, champion_mean, difference, lower, upper)

@@ -28,15 +28,17 @@ def normal_mixture_boundary(time: float, alpha: float, scale: float) -> float:
     return math.sqrt(2 * (time + scale) * math.log(math.sqrt((time + scale) / scale) / (2 * alpha) + 1))
 
 
-def deviation(variance_sum: float, unit_variance: float, largest: float, alpha: float) -> float:
+def deviation(variance_sum: float, unit_variance: float, third_sum: float, alpha: float) -> float:
     """How far a sum of centred terms may stray above zero at any time, with probability α at most.
 
     Args:
         variance_sum: estimated variance of the sum.
         unit_variance: variance of one outcome, in whose units the boundary's time is counted.
-        largest: absolute value of the largest term: a sum that rests on few terms strays further (Bernstein).
+        third_sum: estimated third moment of the sum: where it is above zero, a few large terms lift the sum further
+            than a normal one strays (Cornish and Fisher 1938; Bernstein's term is the most that it can come to).
     """
     if unit_variance <= 0:
         return math.inf
     boundary = normal_mixture_boundary(variance_sum / unit_variance, alpha, mixture_scale(TIGHTEST_AT, alpha))
-    return math.sqrt(unit_variance) * boundary + largest * math.log(1 / alpha) / 3
+    skew = max(0.0, third_sum) / variance_sum
+    return math.sqrt(unit_variance) * boundary + skew * math.log(1 / alpha) / 3

@@ -52,17 +52,17 @@ def plan_rollout(
     margin = abs(base * lift) if lift < 0 else base * lift + tolerance * abs(base)
     if margin <= 0:
         raise HopelessError("without a lift or a tolerance no verdict ever comes: raise `tolerance` above 0")
-    # How far a reward lies from the mean at most; known where rewards begin at 0.
-    reach = min(largest, max(base, largest - base))
-    count = _least_count(lambda decisions: _is_enough(decisions, margin, share, variance, reach, alpha))
+    # The third moment of a reward that is 0 or `largest`, as the sum has it where both arms earn alike.
+    third = (1 if lift >= 0 else -1) * variance * (largest - 2 * base) * (1 - 2 * share)
+    count = _least_count(lambda decisions: _is_enough(decisions, margin, share, variance, third, alpha))
     if count is None:
         raise HopelessError("it takes more than a billion decisions: a larger share, lift or tolerance takes fewer")
     return Plan("rolled_back" if lift < 0 else "promoted", count, math.ceil(count * share))
 
 
-def _is_enough(decisions: float, margin: float, share: float, variance: float, reach: float, alpha: float) -> bool:
+def _is_enough(decisions: float, margin: float, share: float, variance: float, third: float, alpha: float) -> bool:
     information = decisions * share * (1 - share)
-    bound = deviation(variance * information, variance, reach * max(share, 1 - share), alpha) / information
+    bound = deviation(variance * information, variance, third * information, alpha) / information
     chance = NormalDist().inv_cdf(POWER) * math.sqrt(variance / information)
     return margin >= bound + chance
 

@@ -16,9 +16,9 @@ from shared.evaluation.segment_comparisons import SegmentComparisons
 from shared.loop_settings import GuardrailSettings
 from shared.rollouts import Figures, Rollout
 
-REWARD_ALPHA: Final = 0.0014
+REWARD_ALPHA: Final = 0.0015
 COUNT_ALPHA: Final = 0.0001
-SEGMENT_ALPHA: Final = 0.0003
+SEGMENT_ALPHA: Final = 0.0002
 ALARM_ALPHA: Final = 0.001
 PROMOTION_ALPHA: Final = 0.05
 # Of a shadow's contexts: more that it cannot score roll it back.
