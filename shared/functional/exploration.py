@@ -198,11 +198,16 @@ def _probability_of_maximum(mean_BA: Tensor, deviation_BA: Tensor) -> Tensor:
     """Midpoint rule: p_a ∝ Σ_C ΔF_a Π_{b≠a} F_b, with F_b the mean of its values at both edges of the cell."""
     centred_BA = mean_BA - mean_BA.amax(-1, keepdim=True)
     scale_BA = math.sqrt(0.5) / deviation_BA
+    origin_BA1, scale_BA1 = (-centred_BA * scale_BA)[..., None], scale_BA[..., None]
     edges_B1E = _edges(centred_BA, deviation_BA)[:, None]
-    cdf_BAE = torch.addcmul((-centred_BA * scale_BA)[..., None], edges_B1E, scale_BA[..., None]).erf() * 0.5 + 0.5
-    middle_BAC = ((cdf_BAE[..., 1:] + cdf_BAE[..., :-1]) * 0.5).clamp(min=_LEAST_FACTOR)
-    share_BAC = cdf_BAE.diff().clamp(min=0.0) / middle_BAC
-    p_BA = (share_BAC @ middle_BAC.prod(1)[..., None])[..., 0]
+    p_BA = torch.zeros_like(centred_BA)
+    # So many cells at a time as stay near the processor, and in place: what it takes is memory's time.
+    cells = max(1, _CHUNK // centred_BA.numel())
+    for start in range(0, _CELLS, cells):
+        twice_cdf_BAE = torch.addcmul(origin_BA1, edges_B1E[..., start : start + cells + 1], scale_BA1).erf_().add_(1.0)
+        middle_BAC = (twice_cdf_BAE[..., 1:] + twice_cdf_BAE[..., :-1]).mul_(0.25).clamp_(min=_LEAST_FACTOR)
+        share_BAC = twice_cdf_BAE.diff().clamp_(min=0.0).div_(middle_BAC)
+        p_BA += (share_BAC @ middle_BAC.prod(1)[..., None])[..., 0]
     return p_BA / p_BA.sum(-1, keepdim=True)
 
 
