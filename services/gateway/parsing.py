@@ -37,16 +37,21 @@ async def read_body(request: Request, limit: int = BODY_BYTES) -> bytes:
     return b"".join(chunks)
 
 
-async def read_json(request: Request, limit: int = BODY_BYTES) -> object:
+async def read_json(request: Request) -> object:
     """The body as JSON. An empty body is null; a body without a content type counts as JSON."""
-    return parse_json(await read_json_bytes(request, limit))
+    return parse_json(await read_json_bytes(request))
 
 
-async def read_json_bytes(request: Request, limit: int = BODY_BYTES) -> bytes:
-    """A body that should be JSON, not looked at yet; `null` where it is empty."""
+async def read_optional_json(request: Request) -> object:
+    """The same where a body may be left out: an empty one is an object without members."""
+    return parse_json(await read_json_bytes(request, empty=b"{}"))
+
+
+async def read_json_bytes(request: Request, limit: int = BODY_BYTES, empty: bytes = b"null") -> bytes:
+    """A body that should be JSON, not looked at yet."""
     if not is_json(content_type_of(request)):
         raise Problem(ProblemType.UNSUPPORTED_CONTENT_TYPE, "Send `Content-Type: application/json`.")
-    return await read_body(request, limit) or b"null"
+    return await read_body(request, limit) or empty
 
 
 def content_type_of(request: Request) -> str:

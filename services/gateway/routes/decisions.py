@@ -20,7 +20,7 @@ from services.gateway.documentation import operation, responses
 from services.gateway.formats import PACKED, read_sent
 from services.gateway.moments import iso
 from services.gateway.pages import DecisionQuery, decode_cursor, page_of
-from services.gateway.parsing import BATCH_BYTES, read_json, validated
+from services.gateway.parsing import BATCH_BYTES, read_optional_json, validated
 from services.gateway.problems import Problem, ProblemType
 from services.gateway.routing import ApiRoute, DirectRoute, answered, loop_of, parts_of
 from services.gateway.stored import detail_of, experience_of, summary_of
@@ -87,8 +87,7 @@ async def activate(request: Request, loop_id: str, decision_id: str) -> Response
     """It was shown: the window of its reward starts now. It may name another action than the drawn one."""
     loop = loop_of(request, loop_id).loop
     _refuse_impossible(decision_id)
-    body = await read_json(request)
-    asked = validated(ActivationRequest, {} if body is None else body)
+    asked = validated(ActivationRequest, await read_optional_json(request))
     parts = parts_of(request)
     activation = Activation(loop.tenant, loop.loop_id, decision_id, parts.clock(), asked.served_action_id)
     await parts.appender.append(DECISIONS, [activation_record(activation)])

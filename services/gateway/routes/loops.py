@@ -11,7 +11,7 @@ from services.gateway.bodies import FreezeRequest
 from services.gateway.documentation import operation, responses
 from services.gateway.moments import iso
 from services.gateway.pages import PageQuery, decode_cursor, encode_cursor
-from services.gateway.parsing import read_json, validated
+from services.gateway.parsing import read_json, read_optional_json, validated
 from services.gateway.problems import Problem, ProblemType
 from services.gateway.routing import ApiRoute, answered, caller_of, loop_of, parts_of
 from shared.domain import NAME_PATTERN
@@ -101,8 +101,7 @@ async def freeze_loop(request: Request, loop_id: str) -> Response:
     `skipped`. Decisions and feedback are logged and joined as ever, and learned from afterwards. Here it acts at once,
     at other gateways within a second."""
     loop_of(request, loop_id)
-    body = await read_json(request)
-    asked = validated(FreezeRequest, {} if body is None else body)
+    asked = validated(FreezeRequest, await read_optional_json(request))
     loop = await asyncio.to_thread(parts_of(request).loops.freeze, caller_of(request), loop_id, asked.serve)
     return answered(_answer(request, loop))
 

@@ -21,7 +21,7 @@ from services.gateway.bodies import CollectionRequest
 from services.gateway.documentation import operation, responses
 from services.gateway.moments import iso
 from services.gateway.pages import PageQuery, decode_cursor, page_of
-from services.gateway.parsing import read_json, validated
+from services.gateway.parsing import read_optional_json, validated
 from services.gateway.parts import Parts
 from services.gateway.problems import Problem, ProblemType
 from services.gateway.routing import ApiRoute, answered, caller_of, loop_of, parts_of
@@ -129,7 +129,7 @@ async def collect_models(request: Request, loop_id: str) -> Response:
     its weights unless an alias, a rollout, an evaluation or a training run needs it, or a logged decision that it made;
     its row stays, with its lineage. `dry_run` only says what would become of which version, and why."""
     loop = loop_of(request, loop_id).loop
-    body = validated(CollectionRequest, await read_json(request) or {})
+    body = validated(CollectionRequest, await read_optional_json(request))
     collected = await asyncio.to_thread(parts_of(request).versions.collect, caller_of(request), loop, body.dry_run)
     answer = CollectionAnswer(
         dry_run=body.dry_run,

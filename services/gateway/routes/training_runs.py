@@ -10,7 +10,7 @@ from services.gateway.bodies import ID, TrainingRunRequest
 from services.gateway.documentation import operation, responses
 from services.gateway.moments import iso, maybe_iso
 from services.gateway.pages import PageQuery, decode_cursor, page_of
-from services.gateway.parsing import read_json, validated
+from services.gateway.parsing import read_optional_json, validated
 from services.gateway.problems import Problem, ProblemType
 from services.gateway.routing import ApiRoute, answered, caller_of, loop_of, parts_of
 from services.gateway.stored import version_name
@@ -29,8 +29,7 @@ router = APIRouter(route_class=ApiRoute, tags=["training runs"])
 async def request_training_run(request: Request, loop_id: str) -> Response:
     """The run covers all feedback acknowledged before this call. One that is queued and has not started is taken."""
     loop = loop_of(request, loop_id).loop
-    body = await read_json(request)
-    validated(TrainingRunRequest, {} if body is None else body)
+    validated(TrainingRunRequest, await read_optional_json(request))
     run = await asyncio.to_thread(parts_of(request).training.request, caller_of(request), loop)
     return answered(_answer(run), 202)
 

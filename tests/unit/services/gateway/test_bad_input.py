@@ -378,6 +378,14 @@ async def test_unknown_objects_are_404(http: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
+    "path", ["freeze", "decisions/d1/activate", "training-runs", "models:collect", "rollouts", "decisions"]
+)
+async def test_null_is_no_body_that_was_left_out(http: httpx.AsyncClient, path: str) -> None:
+    answer = await http.post(f"/v1/loops/shoes/{path}", content=b"null")
+    assert_problem(answer, 422, "invalid-field", None)
+
+
+@pytest.mark.parametrize(
     ("path", "methods"),
     [("/v1/loops", "GET"), ("/v1/loops/shoes", "DELETE, GET, PUT"), ("/v1/loops/shoes/decisions", "GET, POST")],
 )
