@@ -74,8 +74,8 @@ def _page(results: Results) -> Iterator[str]:
     yield from _freshness(results)
     yield "\n## What versions expected\n"
     yield (
-        "Predicted before learned, of the last seed: the mean squared error of the expected reward of what was taken, "
-        "and the means of what was expected and of what came.\n"
+        "Predicted before learned, by the first version and the last one of the last seed: the mean squared error of "
+        "the expected reward of what was taken, and the means of what was expected and of what came.\n"
     )
     yield from _progressive(results)
     yield f"\n![Reward against expected reward, by version](images/{CALIBRATION})"
@@ -140,7 +140,9 @@ def _progressive(results: Results) -> Iterator[str]:
     yield "| stream | version | decisions | squared error | expected | reward |"
     yield "|---|---|---|---|---|---|"
     for stream, told in _told(results):
-        for version, of in expectations.by_version(told).items():
+        versions = list(expectations.by_version(told).items())
+        # What is between them, the picture shows.
+        for version, of in versions[:1] + versions[1:][-1:]:
             cells = f"{of['decisions']:.0f} | {of['squared_error']:.3f} | {of['expected']:.3f} | {of['reward']:.3f}"
             yield f"| {stream} | {version} | {cells} |"
 

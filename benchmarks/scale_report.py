@@ -16,8 +16,9 @@ RATES: Final = (10, 1_000, 100_000)
 # Of a core that one process may be busy, so that a burst finds room.
 USED: Final = 0.6
 PARTITIONS: Final = 6
-# Cores of one PostgreSQL before one machine is no longer the answer.
+# What one PostgreSQL takes before one machine is no longer the answer.
 DATABASE_CORES: Final = 32
+DATABASE_GIGABYTES_A_DAY: Final = 10_000
 DAY: Final = 86_400
 GIGABYTE: Final = 1e9
 
@@ -66,10 +67,11 @@ class Fleet:
     @property
     def bottleneck(self) -> str:
         """What is short first."""
-        if self.database_cores > DATABASE_CORES:
+        if self.database_cores > DATABASE_CORES or self.database_gigabytes_a_day > DATABASE_GIGABYTES_A_DAY:
             return (
-                f"PostgreSQL: {self.database_cores:,.0f} cores, more than one machine has. Divide the loops among "
-                "platforms, each with a database of its own: loops share nothing."
+                f"PostgreSQL: {self.database_cores:,.0f} cores and {self.database_gigabytes_a_day:,.0f} GB a day are "
+                "more than one machine takes. Divide the loops among platforms, each with a database of its own: loops "
+                "share nothing."
             )
         if self.processes["joiner"] > PARTITIONS:
             return (
@@ -127,8 +129,8 @@ def _page(scale: Scale) -> Iterator[str]:
     rows = ", ".join(f"{size / 1000:.1f} KB in `{table}`" for table, size in scale.row_bytes.items())
     yield (
         f"With its feedback {scale.joined[0].log_bytes / 1000:.1f} KB on the log (a copy of it), for as long as its "
-        f"retention; and three rows of the database, indexes included: {rows}. Embeddings are most of it: a decision "
-        "on a text of a hundred characters takes about a kilobyte in each.\n"
+        f"retention; and three rows of the database, indexes included: {rows}. The three embeddings alone "
+        "are 4.1 KB, the features of ten actions most of the rest: what a product sends is what it pays for.\n"
     )
     yield "## Fleets\n"
     yield (
