@@ -86,7 +86,7 @@ def test_of_200_rollouts_of_alike_versions_at_most_two_are_rolled_back(arms: Arm
     "arms",
     [Arms(rate, rate, (share,)) for rate in (0.02, 0.9, 0.98, 0.995) for share in (0.02, 0.1)]
     + [Arms(0.9, 0.9, (0.1,), cluster=20, spread=0.1)],
-    ids=str,
+    ids=lambda arms: f"{arms.champion}, a share of {arms.steps[0]}, clusters of {arms.cluster}",
 )
 def test_of_500_rollouts_with_skewed_rewards_hardly_any_is_rolled_back(arms: Arms) -> None:
     """α of rewards is .0015."""
