@@ -27,6 +27,14 @@ def test_what_is_rarer_or_closer_takes_more() -> None:
     assert close == sorted(close)
 
 
+@pytest.mark.parametrize(("base", "difference"), [(10.5, -0.01), (10.5, 0.01), (-0.5, -0.01)])
+def test_where_rewards_begin_changes_little(base: float, difference: float) -> None:
+    """They may lie from 10 to 11, or from -1 to 0: their difference and their spread are what counts."""
+    plan = plan_rollout(base, difference / abs(base), 0.1, 0.0, variance=0.25)
+    even = plan_rollout(0.5, difference / 0.5, 0.1, 0.0)
+    assert plan.decisions == pytest.approx(even.decisions, rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [((0.5, 0.0, 0.5, 0.0), "tolerance"), ((0.0, 0.2, 0.5, 0.05), "never vary"), ((1e-7, 0.01, 0.01, 0.0), "billion")],
