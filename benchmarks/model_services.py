@@ -28,7 +28,7 @@ from services.policy.server import PolicyServicer
 from shared import wire
 from shared.domain import Action, ModelRef
 from shared.loop_settings import LoopSettings
-from shared.networks.placement import Placement
+from shared.networks.placement import ON_CPU
 from shared.networks.policy import Policy
 from shared.pb.encoding.v1 import encoding_pb2
 from shared.pb.fusion.v1 import fusion_pb2
@@ -90,7 +90,7 @@ def services() -> Services:
     unused = ThreadPoolExecutor(1)
     return Services(
         EncodingServicer(cast("LoadedVersions[Encoders]", One(encoders)), lambda _: [], bytes.fromhex, unused),
-        FusionServicer(cast("LoadedVersions[torch.nn.Module]", One(fusion)), unused, Placement()),
+        FusionServicer(cast("LoadedVersions[torch.nn.Module]", One(fusion)), unused, ON_CPU),
         PolicyServicer(cast("LoadedVersions[Policy]", One(policy)), cast("OnlineHeads", Unlearning()), unused),
     )
 

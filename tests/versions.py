@@ -14,11 +14,16 @@ from shared.networks.parts import (
     save_module,
     save_policy,
 )
-from shared.registry.artifacts import ArtifactStore
+from shared.registry.artifacts import ArtifactError, ArtifactStore
 from shared.registry.manifest import Architecture, Manifest, Part
 from shared.registry.versions import add_version, move_alias
 
 TENANT, LOOP = "default", "shoes"
+
+
+def fetch_nothing(sha256: str) -> bytes:
+    """Stands for a store that has no artifact."""
+    raise ArtifactError(sha256)
 
 
 def parts_of(architecture: Architecture, seed: int, *, experienced: bool) -> dict[Part, bytes]:

@@ -14,7 +14,7 @@ from shared.networks.batches import collate, collate_bags
 from shared.networks.media_decoder import Decode
 from shared.networks.multimodal_encoder import MultimodalEncoder
 from shared.networks.parts import build_encoder, load_module
-from shared.networks.placement import Placement
+from shared.networks.placement import ON_CPU, Placement
 from shared.networks.preparation import Fetch, Refusal, Trunk, prepare
 from shared.networks.preprocessing import action_features
 from shared.networks.trunks import Trunks
@@ -38,11 +38,11 @@ class Encoders:
 
     own: MultimodalEncoder
     trunks: Mapping[str, Trunk]
-    placement: Placement = Placement()  # noqa: RUF009 - it is frozen
+    placement: Placement = ON_CPU
 
 
 def load_encoder(
-    architecture: Architecture, data: bytes, trunks: Trunks | None = None, placement: Placement | None = None
+    architecture: Architecture, data: bytes, trunks: Trunks | None = None, placement: Placement = ON_CPU
 ) -> Encoders:
     """The encoders of a version from their file of weights, and the pretrained ones that it was made with.
 
@@ -50,8 +50,8 @@ def load_encoder(
         TrunkError: a pretrained one is not here, or not as it was.
         WeightsError: the version's own are not servable.
     """
-    own, placement = load_module(build_encoder(architecture), data), placement or Placement()
-    return Encoders(own.to(placement.device), (trunks or Trunks()).of(architecture), placement)
+    own = load_module(build_encoder(architecture), data).to(placement.device)
+    return Encoders(own, (trunks or Trunks(placement=placement)).of(architecture), placement)
 
 
 def encode(

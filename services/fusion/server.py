@@ -22,7 +22,7 @@ from shared.grpc import mutual_tls
 from shared.model_metrics import ModelMetrics, Observed, Rows, WorkingThreads
 from shared.model_server import serve_models
 from shared.networks.parts import build_fusion, load_module
-from shared.networks.placement import Placement
+from shared.networks.placement import ON_CPU, Placement
 from shared.pb.fusion.v1 import fusion_pb2, fusion_pb2_grpc
 from shared.registry.artifacts import ArtifactStore
 from shared.registry.loading import LoadedVersions
@@ -33,13 +33,13 @@ SERVICE = "rewardloop.fusion.v1.FusionService"
 ROWS: Final[Rows] = dict.fromkeys(("Fuse", "Attribute"), lambda request: request.embeddings.shape[0])
 
 
-def load_fusion(architecture: Architecture, data: bytes, placement: Placement | None = None) -> nn.Module:
+def load_fusion(architecture: Architecture, data: bytes, placement: Placement = ON_CPU) -> nn.Module:
     """The fusion of a version from its file of weights.
 
     Raises:
         WeightsError: it is not servable.
     """
-    return load_module(build_fusion(architecture), data).to((placement or Placement()).device)
+    return load_module(build_fusion(architecture), data).to(placement.device)
 
 
 class FusionServicer(fusion_pb2_grpc.FusionServiceServicer):

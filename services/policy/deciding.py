@@ -14,7 +14,7 @@ from services.policy.abstaining import give_baselines, uncertain
 from shared.functional.exploration import draw_action
 from shared.loop_settings import ExplorationSettings
 from shared.networks.parts import load_policy
-from shared.networks.placement import Placement
+from shared.networks.placement import ON_CPU, Placement
 from shared.networks.policy import Candidates, Policy, distribution
 from shared.registry.manifest import Architecture
 from shared.wire import WireError
@@ -38,13 +38,13 @@ class Drawn:
     policy_logits: Tensor | None = None
 
 
-def load_version_policy(architecture: Architecture, data: bytes, placement: Placement | None = None) -> Policy:
+def load_version_policy(architecture: Architecture, data: bytes, placement: Placement = ON_CPU) -> Policy:
     """The policy of a version from its file of weights and head statistics.
 
     Raises:
         WeightsError: it is not servable.
     """
-    return Policy(architecture, *load_policy(architecture, data), device=(placement or Placement()).device)
+    return Policy(architecture, *load_policy(architecture, data), device=placement.device)
 
 
 def decide(

@@ -17,13 +17,14 @@ from services.trainer.augmentation import draw_shifts, drop_features, drop_modal
 from services.trainer.examples import Examples
 from services.trainer.networks import Networks, shrink_and_perturb
 from services.trainer.objectives import Minibatch, objective_of
-from services.trainer.process_group import ALONE, CPU, Rank
+from services.trainer.process_group import ALONE, Rank
 from services.trainer.stopping import EarlyStopping, held_out
 from shared.functional.adaptation import adapter_loss
 from shared.functional.regularization import l2_sp_penalty
 from shared.functional.schedules import cosine_annealing
 from shared.loop_settings import LearningSettings
 from shared.networks.batches import Bags, Batch, collate, collate_bags
+from shared.networks.placement import CPU
 from shared.registry.manifest import Architecture
 
 BATCH: Final = 64

@@ -15,7 +15,7 @@ from services.trainer.examples import Examples
 from services.trainer.fine_tuning import FineTune, FineTuned, Report, fine_tune, steps_for
 from services.trainer.handover import Assignment, read_outcome, read_progress, write_assignment
 from services.trainer.networks import Networks
-from services.trainer.process_group import ProcessesError, Rank, device_of
+from services.trainer.process_group import ProcessesError, Rank, own_device
 from services.trainer.settings import TrainerSettings
 from shared.lifeline import VARIABLE
 from shared.loop_settings import LearningSettings
@@ -43,7 +43,7 @@ class Launcher:
             DivergedError: the loss or a weight went to infinity or is not a number.
             ProcessesError: a process ended before all were done, or there are fewer GPUs than are asked for.
         """
-        devices = [str(device_of(self.device, index, self.processes)) for index in range(self.processes)]
+        devices = [str(own_device(self.device, index, self.processes)) for index in range(self.processes)]
         with tempfile.TemporaryDirectory(prefix="rewardloop-ranks-") as name:
             folder = Path(name)
             write_assignment(folder, Assignment(champion, examples, learning, seed))
@@ -73,7 +73,7 @@ def fine_tune_by(settings: TrainerSettings) -> FineTune:
     def fine_tune_here(
         champion: Networks, examples: Examples, learning: LearningSettings, seed: int, report: Report
     ) -> FineTuned:
-        rank = Rank(device=device_of(settings.training_device))
+        rank = Rank(device=own_device(settings.training_device))
         return fine_tune(champion, examples, learning, seed, report, rank)
 
     return fine_tune_here

@@ -17,10 +17,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from services.trainer.networks import Networks
 from shared.networks.batches import Bags, Batch
+from shared.networks.placement import CPU, device_of, usable_gpus
 from shared.networks.q_network import QValues
 from shared.settings import DeviceName
 
-CPU: Final = torch.device("cpu")
 # Who waits longer for another process takes it for stuck, and fails.
 PATIENCE: Final = timedelta(minutes=5)
 
@@ -86,21 +86,19 @@ def settle() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # it has no stub
 
 
-def device_of(name: DeviceName, index: int = 0, count: int = 1) -> torch.device:
-    """Where one of so many processes learns: each has a GPU of its own, or all share the CPU.
+def own_device(name: DeviceName, index: int = 0, count: int = 1) -> torch.device:
+    """Where one of so many processes learns.
 
     Raises:
         ProcessesError: GPUs are asked for, and there are fewer than processes.
     """
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "cpu" or (name == "auto" and gpus < count):
-        return CPU
-    if gpus < count:
+    device = device_of(name, index, count)
+    if device is None:
         raise ProcessesError(
-            f"{count} GPUs are asked for and {gpus} are here: "
+            f"{count} GPUs are asked for and {usable_gpus()} are here: "
             "change REWARDLOOP_TRAINING_DEVICE or REWARDLOOP_TRAINING_PROCESSES"
         )
-    return torch.device("cuda", index)
+    return device
 
 
 @contextmanager

@@ -52,8 +52,8 @@ def plan_rollout(
     margin = abs(base * lift) if lift < 0 else base * lift + tolerance * abs(base)
     if margin <= 0:
         raise HopelessError("without a lift or a tolerance no verdict ever comes: raise `tolerance` above 0")
-    # The third moment of a reward that is 0 or `largest`, as the sum has it where both arms earn alike; of none that lie
-    # so far apart at most, wherever they begin, is it further from zero than `largest` times the variance.
+    # The third moment of a reward that is 0 or `largest`, as the sum has it where both arms earn alike. Wherever
+    # rewards begin, it is no further from zero than `largest` times the variance.
     skew = min(largest, max(-largest, largest - 2 * base))
     third = (1 if lift >= 0 else -1) * variance * skew * (1 - 2 * share)
     count = _least_count(lambda decisions: _is_enough(decisions, margin, share, variance, third, alpha))

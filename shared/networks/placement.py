@@ -30,7 +30,11 @@ class Placement:
         Raises:
             NoDeviceError: they ask for a GPU, and there is none.
         """
-        device = _device(settings.model_device)
+        device = device_of(settings.model_device)
+        if device is None:
+            raise NoDeviceError(
+                "REWARDLOOP_MODEL_DEVICE asks for a GPU, and torch finds none here: set it to auto or cpu"
+            )
         if device != CPU:
             # What is logged replays on a CPU: convolutions round as products do.
             torch.backends.cudnn.allow_tf32 = False
@@ -49,16 +53,25 @@ class Placement:
         return tensor.float().cpu() if tensor.is_floating_point() else tensor.cpu()
 
 
+ON_CPU: Final = Placement()
+
+
+def usable_gpus() -> int:
+    """How many torch finds here."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def device_of(name: DeviceName, index: int = 0, count: int = 1) -> torch.device | None:
+    """Where one of so many processes computes: each has a GPU of its own, or all share the CPU; None where GPUs are
+    asked for and there are fewer."""
+    if name != "cpu" and usable_gpus() >= count:
+        return torch.device("cuda", index)
+    return None if name == "cuda" else CPU
+
+
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor on a device: to a GPU from page-locked memory, so that nothing waits for the copy."""
     # What is locked has no part in gradients.
     if device.type == "cuda" and tensor.device == CPU and not tensor.requires_grad:
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
-
-
-def _device(name: DeviceName) -> torch.device:
-    is_here = name != "cpu" and torch.cuda.is_available()
-    if name == "cuda" and not is_here:
-        raise NoDeviceError("REWARDLOOP_MODEL_DEVICE asks for a GPU, and torch finds none here: set it to auto or cpu")
-    return torch.device("cuda", 0) if is_here else CPU

@@ -142,8 +142,8 @@ class Policy:
         return after
 
     def _belief(self, statistics: HeadStatistics) -> Posterior:
-        belief = posterior(statistics, self._prior_mean).to(self.device)
-        return belief.of_all() if self.architecture.action_features else belief
+        belief = posterior(statistics, self._prior_mean)
+        return (belief.of_all() if self.architecture.action_features else belief).to(self.device)
 
     def score(self, states_BS: Tensor, candidates: Candidates, action_embeddings_NE: Tensor | None) -> CandidateScores:
         """Scores of every candidate, on the policy's device, where the candidates are too; embeddings of actions where

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from shared.domain import Floats
 from shared.loop_settings import ModalitySettings
 from shared.networks.media import SIDE
-from shared.networks.placement import Placement
+from shared.networks.placement import ON_CPU, Placement
 from shared.networks.preparation import Raw, Trunk
 from shared.networks.trunk_files import WEIGHTS, TrunkError, TrunkFiles, find_files
 from shared.registry.manifest import Architecture, TrunkIdentity
@@ -84,10 +84,10 @@ class ImageTrunk:
 class Trunks:
     """The pretrained encoders that a process has: each is loaded once, whatever names it. Callable from any thread."""
 
-    def __init__(self, folder: Path | None = None, placement: Placement | None = None) -> None:
+    def __init__(self, folder: Path | None = None, placement: Placement = ON_CPU) -> None:
         """`folder` holds one folder an encoder; None: those that packages hold are all."""
         self._folder = folder
-        self._placement = placement or Placement()
+        self._placement = placement
         self._lock = threading.Lock()
         self._identities: dict[tuple[str, Stamp], TrunkIdentity] = {}
         self._loaded: dict[tuple[str, str], Trunk] = {}

@@ -16,12 +16,11 @@ from services.policy.deciding import Drawn, decide, load_version_policy
 from shared.domain import Action, ModelRef
 from shared.loop_settings import LoopSettings
 from shared.networks.media_decoder import decode_all
-from shared.networks.placement import CPU, NoDeviceError, Placement
+from shared.networks.placement import CPU, ON_CPU, NoDeviceError, Placement
 from shared.networks.policy import Candidates, Policy
-from shared.registry.artifacts import ArtifactError
 from shared.registry.loading import Loaded
 from shared.registry.manifest import Architecture
-from tests.versions import manifest_of, parts_of
+from tests.versions import fetch_nothing, manifest_of, parts_of
 
 ROWS = 16
 MODALITIES = {"title": {"kind": "text"}, "user": {"kind": "tabular"}, "vector": {"kind": "embedding", "dimension": 8}}
@@ -43,9 +42,9 @@ class Served:
 
 
 @pytest.mark.parametrize("features", [False, True], ids=["ids", "features"])
-@pytest.mark.parametrize("placement", [pytest.param(Placement(), id="cpu"), GPU])
+@pytest.mark.parametrize("placement", [pytest.param(ON_CPU, id="cpu"), GPU])
 def test_a_gpu_serves_what_a_cpu_serves(placement: Placement, features: bool) -> None:
-    here, there = serve(Placement(), features), serve(placement, features)
+    here, there = serve(ON_CPU, features), serve(placement, features)
     torch.testing.assert_close(there.states, here.states, atol=1e-4, rtol=0)
     torch.testing.assert_close(there.shares, here.shares, atol=1e-3, rtol=0)
     for one, other in ((there.drawn, here.drawn), (there.learned, here.learned)):
@@ -55,7 +54,7 @@ def test_a_gpu_serves_what_a_cpu_serves(placement: Placement, features: bool) ->
 
 @pytest.mark.parametrize("features", [False, True], ids=["ids", "features"])
 def test_bfloat16_moves_states_and_probabilities_by_little(features: bool) -> None:
-    exact, rounded = serve(Placement(), features), serve(Placement(dtype=torch.bfloat16), features)
+    exact, rounded = serve(ON_CPU, features), serve(Placement(dtype=torch.bfloat16), features)
     assert rounded.states.dtype == torch.float32
     assert not torch.equal(rounded.states, exact.states)
     torch.testing.assert_close(rounded.states, exact.states, atol=0.05, rtol=0)
@@ -123,7 +122,3 @@ def contexts() -> list[dict[str, object]]:
         for row in range(ROWS)
     ]
     return [{name: value for name, value in one.items() if row % 4 or name != "user"} for row, one in enumerate(whole)]
-
-
-def fetch_nothing(sha256: str) -> bytes:
-    raise ArtifactError(sha256)

@@ -7,16 +7,11 @@ from shared.loop_settings import LoopSettings
 from shared.networks.media_decoder import decode_all
 from shared.networks.preparation import NO_BYTES, Refusal
 from shared.networks.preprocessing import RefusedValueError
-from shared.registry.artifacts import ArtifactError
 from shared.registry.loading import Loaded
 from shared.registry.manifest import Architecture
-from tests.versions import manifest_of, parts_of
+from tests.versions import fetch_nothing, manifest_of, parts_of
 
 MODALITIES = {"title": {"kind": "text"}, "user": {"kind": "tabular"}}
-
-
-def fetch_nothing(sha256: str) -> bytes:
-    raise ArtifactError(sha256)
 
 
 WIDTH = Architecture.of(LoopSettings.model_validate({"modalities": MODALITIES})).encoded_width

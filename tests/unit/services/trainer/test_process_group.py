@@ -3,7 +3,8 @@ from itertools import chain
 import pytest
 import torch
 
-from services.trainer.process_group import CPU, ProcessesError, Rank, device_of
+from services.trainer.process_group import ProcessesError, Rank, own_device
+from shared.networks.placement import CPU
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
@@ -29,14 +30,14 @@ def test_each_process_gets_a_gpu_of_its_own_or_all_the_cpu(
     name: str, gpus: int, places: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(gpus, monkeypatch)
-    found = device_of(name, 1, 2)  # type: ignore[arg-type] # one of the three
+    found = own_device(name, 1, 2)  # type: ignore[arg-type] # one of the three
     assert str(found) == str(places)
 
 
 def test_gpus_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(1, monkeypatch)
     with pytest.raises(ProcessesError, match="2 GPUs are asked for and 1 are here"):
-        device_of("cuda", 0, 2)
+        own_device("cuda", 0, 2)
 
 
 def pretend(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:

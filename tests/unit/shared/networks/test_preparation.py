@@ -11,8 +11,8 @@ from shared.networks.media import NOT_AN_IMAGE
 from shared.networks.media_decoder import Decoded, EncodedMedia, decode_all
 from shared.networks.preparation import NO_BYTES, NOT_UTF_8, WRONG_KIND, Raw, Refusal, prepare
 from shared.networks.preprocessing import NOT_FINITE, WRONG_DIMENSION, Bag, embedding_features, text_features
-from shared.registry.artifacts import ArtifactError
 from tests.unit.shared.networks.conftest import MODALITIES
+from tests.versions import fetch_nothing
 
 
 def media(data: bytes, *, inline: bool = True, content_type: str = "image/png") -> Media:
@@ -23,10 +23,6 @@ def png() -> bytes:
     out = BytesIO()
     Image.new("RGB", (9, 9)).save(out, "PNG")
     return out.getvalue()
-
-
-def fetch_nothing(sha256: str) -> bytes:
-    raise ArtifactError(sha256)
 
 
 def test_a_row_has_what_its_context_has_and_the_version_knows() -> None:
