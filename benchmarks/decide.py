@@ -173,8 +173,13 @@ def numbers() -> tuple[dict[str, list[float]], list[list[float]]]:
 def platform_body() -> dict[str, object]:
     """The payload as a decision of the platform, whose features have names."""
     context, actions = numbers()
-    features = [{f"f{index}": value for index, value in enumerate(row)} for row in actions]
-    return {"context": context, "actions": [{"id": f"a{i}", "features": row} for i, row in enumerate(features)]}
+    return {"context": context, "actions": named(actions)}
+
+
+def named(rows: Sequence[Sequence[float]]) -> list[dict[str, object]]:
+    """Actions of these features, which have names."""
+    features = [{f"f{index}": value for index, value in enumerate(row)} for row in rows]
+    return [{"id": f"a{index}", "features": row} for index, row in enumerate(features)]
 
 
 def peer_body() -> dict[str, object]:
@@ -193,17 +198,18 @@ def load(target: Target, connections: int, seconds: int) -> Figures:
     """Rate, p50, p99, errors, and milliseconds of processor time a decision (wrk's not counted)."""
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(target.body)
-        before = processor_seconds(target.processes)
+        before = _processor_seconds(target.processes)
         figures = run_wrk("decide.lua", target, connections, seconds, BODY=file.name)
-        spent = processor_seconds(target.processes) - before
+        spent = _processor_seconds(target.processes) - before
     return figures | {"cpu_ms": 1000 * spent / max(1.0, figures["rate"] * seconds)}
 
 
 def run_wrk(script: str, target: Target, connections: int, seconds: int, **variables: str) -> Figures:
     """What a script of this folder prints: requests a second, p50, p99 and errors."""
-    path, timing = str(Path(__file__).with_name(script)), [f"-c{connections}", f"-d{seconds}s", "--timeout", "5s"]
-    environment = os.environ | {"KEY": target.key, **variables}
-    command = ["wrk", "-t1", *timing, "-s", path, target.url]
+    here = Path(__file__).parent
+    environment = os.environ | {"KEY": target.key, "SHARED": str(here / "wrk.lua"), **variables}
+    timing = [f"-c{connections}", f"-d{seconds}s", "--timeout", "5s"]
+    command = ["wrk", "-t1", *timing, "-s", str(here / script), target.url]
     output = subprocess.run(command, env=environment, check=True, capture_output=True)
     found = re.search(rb"RESULT (.*)", output.stdout)
     assert found is not None
@@ -238,7 +244,7 @@ def _cell(figures: Figures, limit: Figures | None) -> str:
     )
 
 
-def processor_seconds(processes: Sequence[psutil.Process]) -> float:
+def _processor_seconds(processes: Sequence[psutil.Process]) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in processes if process.is_running())
 
 

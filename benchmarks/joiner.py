@@ -28,7 +28,8 @@ from rich.table import Table
 from sqlalchemy import Engine
 from uuid_utils import uuid7
 
-from benchmarks.production import production, servers, variables
+from benchmarks.production import production, server_processes, variables
+from benchmarks.serving import processor_seconds
 from shared.clocks import wall
 from shared.db.engine import open_engine, read_session, write_session
 from shared.db.tables import LoopRow
@@ -72,10 +73,8 @@ def main() -> None:
 @contextmanager
 def watched_production(home: Path) -> Iterator[tuple[PlatformSettings, dict[str, psutil.Process]]]:
     """With the processes of its servers."""
-    kafka, postgresql = servers()
-    processes = {"Kafka": kafka.process(), "PostgreSQL": postgresql.process()}
     with production(home) as settings:
-        yield settings, {name: process for name, process in processes.items() if process is not None}
+        yield settings, server_processes()
 
 
 @contextmanager
@@ -194,20 +193,13 @@ def _wait_for(engine: Engine, process: "subprocess.Popen[bytes]", sequence: int)
 def _timed(work: Callable[[], object], pairs: int, watched: dict[str, psutil.Process]) -> Rate:
     """Each pair is two events; without processes to watch, this one is meant."""
     watched = watched or {"reader": psutil.Process()}
-    before = {name: _cpu_seconds(process) for name, process in watched.items()}
+    before = {name: processor_seconds(process) for name, process in watched.items()}
     started = time.perf_counter()
     work()
     took = time.perf_counter() - started
     events = 2 * pairs
-    spent = {name: (_cpu_seconds(process) - before[name]) / events for name, process in watched.items()}
+    spent = {name: (processor_seconds(process) - before[name]) / events for name, process in watched.items()}
     return Rate(round(events / took, 1), {name: round(1000 * seconds, 4) for name, seconds in spent.items()})
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    """Of a process and its children, those that have ended included."""
-    times = [process.cpu_times(), *(child.cpu_times() for child in process.children(recursive=True))]
-    own = sum(one.user + one.system for one in times)
-    return float(own + times[0].children_user + times[0].children_system)
 
 
 def show(measured: dict[str, Rate]) -> None:

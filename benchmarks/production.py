@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from uuid_utils import uuid7
 
 from deploy.local.home import running
@@ -21,6 +22,13 @@ def servers() -> tuple[KafkaServer, PostgresqlServer]:
     if not isinstance(kafka, KafkaServer) or not isinstance(postgresql, PostgresqlServer):
         sys.exit("Kafka and PostgreSQL do not run: `make services` starts them")
     return kafka, postgresql
+
+
+def server_processes() -> dict[str, psutil.Process]:
+    """Of those that run, by name."""
+    kafka, postgresql = servers()
+    found = {"Kafka": kafka.process(), "PostgreSQL": postgresql.process()}
+    return {name: process for name, process in found.items() if process is not None}
 
 
 @contextmanager

@@ -8,7 +8,6 @@ is from the call to the last answer by the version before.
 import argparse
 import json
 import statistics
-import subprocess
 import tempfile
 import threading
 import time
@@ -23,7 +22,7 @@ import httpx
 from benchmarks.decide import platform_body
 from benchmarks.measured import machine
 from benchmarks.production import production, variables
-from benchmarks.serving import another, answers, free_ports, member, served_platform, wait_until
+from benchmarks.serving import another_gateway, member, served_platform, wait_until
 from benchmarks.shadow import LOOP, make_two_versions
 
 SETTLED: Final = 3.0
@@ -68,7 +67,7 @@ def main() -> None:
     ):
         make_two_versions(http, json.dumps(platform_body()).encode())
         with (
-            second_gateway(platform, Path(folder) / "second-spool") as other,
+            another_gateway(member(platform, "services.gateway"), Path(folder) / "second-spool") as (other, _),
             watching([Watch(url, key), Watch(other, key)]) as watches,
         ):
             seconds = [one for _ in range(options.rounds) for one in there_and_back(http, watches)]
@@ -77,17 +76,6 @@ def main() -> None:
     print(f"{len(seconds)} switches on two gateways: {statistics.median(seconds):.2f} s, at most {max(seconds):.2f} s")
     print(f"{decisions} decisions meanwhile, {len(failed)} not made by a version", *failed[:3], sep="\n")
     print("PROMOTION", json.dumps({"machine": machine(), "seconds": seconds, "failed": len(failed)}))
-
-
-@contextmanager
-def second_gateway(platform: subprocess.Popen[bytes], spool: Path) -> Iterator[str]:
-    """Another one of the same platform, with a spool of its own; its address."""
-    [port] = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
-    own = {"REWARDLOOP_PORT": str(port), "REWARDLOOP_SPOOL_FOLDER": str(spool)}
-    with another(member(platform, "services.gateway"), **own):
-        wait_until(lambda: answers(f"{url}/readyz"), "the second gateway is ready")
-        yield url
 
 
 @contextmanager

@@ -18,15 +18,16 @@ import httpx
 import psutil
 from sqlalchemy import Engine, text
 
-from benchmarks.decide import LOOP, MODALITIES, Target, load, platform_body, processor_seconds, require_wrk
-from benchmarks.production import production, servers, variables
+from benchmarks.decide import LOOP, MODALITIES, Target, load, platform_body, require_wrk
+from benchmarks.production import production, server_processes, servers, variables
 from benchmarks.scale_report import DECIDING, Joined, Rates, Scale, write_report
 from benchmarks.serving import (
     another,
-    answers,
+    another_gateway,
     free_ports,
     member,
     paused,
+    processor_seconds,
     served_platform,
     wait_for_version,
     wait_until,
@@ -44,7 +45,7 @@ DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 
 ResultT = TypeVar("ResultT")
 # Processes by what they are.
-Roles = Mapping[str, Sequence[psutil.Process]]
+Roles = dict[str, list[psutil.Process]]
 
 
 def main() -> None:
@@ -94,27 +95,22 @@ def deciding(own: Mapping[str, psutil.Process], count: int, home: Path) -> Itera
     """So many gateways and replicas of each model service like the platform's own; the gateways' addresses."""
     with ExitStack() as stack:
         addresses: dict[str, str] = {}
-        roles: dict[str, list[psutil.Process]] = {}
+        roles: Roles = {}
         for service in DECIDING[1:]:
             ports = free_ports(count)
             variable = f"REWARDLOOP_{service.upper()}_ADDRESS"
             changed = [{variable: f"127.0.0.1:{port}"} for port in ports]
             roles[service] = [stack.enter_context(another(own[service], **one)) for one in changed]
             addresses[variable] = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
-        ports, roles["gateway"] = free_ports(count), []
-        for port in ports:
-            spool = str(home / f"spool-{port}")
-            address = {"REWARDLOOP_PORT": str(port), "REWARDLOOP_SPOOL_FOLDER": spool}
-            roles["gateway"].append(stack.enter_context(another(own["gateway"], **addresses, **address)))
-        urls = [f"http://127.0.0.1:{port}" for port in ports]
-        for url in urls:
-            wait_until(lambda url=url: answers(f"{url}/readyz"), "the gateway is ready")  # type: ignore[misc] # mypy takes no defaults of a lambda into account
-        yield urls, roles
+        spools = [home / f"spool-{number}-of-{count}" for number in range(count)]
+        gateways = [stack.enter_context(another_gateway(own["gateway"], spool, **addresses)) for spool in spools]
+        roles["gateway"] = [process for _, process in gateways]
+        yield [url for url, _ in gateways], roles
 
 
 def decided(urls: Sequence[str], body: bytes, key: str, roles: Roles, seconds: int) -> Rates:
     """From as many connections in all, however many gateways there are."""
-    watched = {**roles, **server_processes()}
+    watched = roles | of_servers()
     targets = [Target(f"{url}/decisions", body, [], key) for url in urls]
     with ThreadPoolExecutor(len(targets)) as drivers:
 
@@ -148,8 +144,7 @@ def join(engine: Engine, own: psutil.Process, count: int, log_bytes_a_decision: 
     with ExitStack() as stack:
         joiners = [stack.enter_context(another(own)) for _ in range(count)]
         wait_until(lambda: joined_events(engine) > before, "the first event is joined")
-        # Their connections to the database have processes there by now.
-        watched = {"joiner": joiners, **server_processes()}
+        watched = {"joiner": joiners} | of_servers()
         first, started = joined_events(engine), time.perf_counter()
         (last, ended), spent = costing(watched, lambda: settled(engine))
     events, took = last - first, ended - started
@@ -165,7 +160,8 @@ def settled(engine: Engine) -> tuple[int, float]:
     """How many events are joined once no more come, and when the last did."""
     seen, at = joined_events(engine), time.perf_counter()
     while time.perf_counter() < at + 3:
-        time.sleep(0.05)
+        # Looking costs the database time, which counts.
+        time.sleep(0.25)
         now = joined_events(engine)
         if now != seen:
             seen, at = now, time.perf_counter()
@@ -180,15 +176,13 @@ def joined_events(engine: Engine) -> int:
 
 def costing(watched: Roles, work: Callable[[], ResultT]) -> tuple[ResultT, dict[str, float]]:
     """What comes of some work, and the processor seconds that each role spent meanwhile."""
-    before = {name: processor_seconds(processes) for name, processes in watched.items()}
+    before = {name: sum(map(processor_seconds, processes)) for name, processes in watched.items()}
     result = work()
-    return result, {name: processor_seconds(processes) - before[name] for name, processes in watched.items()}
+    return result, {name: sum(map(processor_seconds, watched[name])) - spent for name, spent in before.items()}
 
 
-def server_processes() -> dict[str, list[psutil.Process]]:
-    """Of Kafka and PostgreSQL, whose connections have processes of their own."""
-    found = {"Kafka": servers()[0].process(), "PostgreSQL": servers()[1].process()}
-    return {name: [one, *one.children(recursive=True)] for name, one in found.items() if one is not None}
+def of_servers() -> dict[str, list[psutil.Process]]:
+    return {name: [process] for name, process in server_processes().items()}
 
 
 def log_bytes(settings: PlatformSettings) -> float:

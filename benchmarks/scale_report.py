@@ -10,12 +10,13 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from benchmarks.measured import Measured
+from shared.settings import PlatformSettings
 
 DECIDING: Final = ("gateway", "encoding", "fusion", "policy")
 RATES: Final = (10, 1_000, 100_000)
 # Of a core that one process may be busy, so that a burst finds room.
 USED: Final = 0.6
-PARTITIONS: Final = 6
+PARTITIONS: Final[int] = PlatformSettings.model_fields["kafka_partitions"].default
 # What one PostgreSQL takes before one machine is no longer the answer.
 DATABASE_CORES: Final = 32
 DATABASE_GIGABYTES_A_DAY: Final = 10_000

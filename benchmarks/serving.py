@@ -42,19 +42,16 @@ def free_ports(count: int) -> list[int]:
 
 def wait_for(url: str, body: bytes | None, process: subprocess.Popen[bytes]) -> None:
     while process.poll() is None:
-        try:
-            if httpx.request("GET" if body is None else "POST", url, content=body).status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
+        if answers(url, body):
+            return
         time.sleep(0.2)
     sys.exit(f"the server of {url} has ended")
 
 
-def answers(url: str) -> bool:
-    """Whether a GET succeeds there."""
+def answers(url: str, body: bytes | None = None) -> bool:
+    """Whether a POST of this body succeeds there, a GET where there is none."""
     try:
-        return httpx.get(url).is_success
+        return httpx.request("GET" if body is None else "POST", url, content=body).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 
@@ -103,6 +100,23 @@ def another(process: psutil.Process, **changed: str) -> Iterator[psutil.Process]
     finally:
         started.terminate()
         started.wait()
+
+
+@contextmanager
+def another_gateway(gateway: psutil.Process, spool: Path, **changed: str) -> Iterator[tuple[str, psutil.Process]]:
+    """One like a gateway that runs, with a port and a spool of its own, once it is ready; its address."""
+    [port] = free_ports(1)
+    url, own = f"http://127.0.0.1:{port}", {"REWARDLOOP_PORT": str(port), "REWARDLOOP_SPOOL_FOLDER": str(spool)}
+    with another(gateway, **own, **changed) as process:
+        wait_until(lambda: answers(f"{url}/readyz"), "the other gateway is ready")
+        yield url, process
+
+
+def processor_seconds(process: psutil.Process) -> float:
+    """Of a process and its children, those that have ended included."""
+    times = [process.cpu_times(), *(child.cpu_times() for child in process.children(recursive=True))]
+    own = sum(one.user + one.system for one in times)
+    return float(own + times[0].children_user + times[0].children_system)
 
 
 def tree(process: subprocess.Popen[bytes]) -> list[psutil.Process]:

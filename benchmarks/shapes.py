@@ -20,7 +20,7 @@ import httpx
 import numpy as np
 import psutil
 
-from benchmarks.decide import FEATURES, MODALITIES, Target, load, numbers, require_wrk, run_wrk, split
+from benchmarks.decide import FEATURES, MODALITIES, Target, load, named, numbers, require_wrk, run_wrk, split
 from benchmarks.measured import machine
 from benchmarks.production import production, variables
 from benchmarks.serving import paused, served_platform, tree, wait_for_version, wait_until
@@ -83,11 +83,7 @@ def platform(home: Path, whole: bool, **more: str) -> Iterator[tuple[Target, lis
 
 def listed(count: int) -> list[dict[str, object]]:
     """So many actions, of 32 numbers each."""
-    rows = np.random.default_rng(0).standard_normal((count, FEATURES))
-    return [
-        {"id": f"a{index}", "features": {f"f{at}": round(float(value), 6) for at, value in enumerate(row)}}
-        for index, row in enumerate(rows)
-    ]
+    return named(np.random.default_rng(0).standard_normal((count, FEATURES)).round(6).tolist())
 
 
 def actions(seconds: int, runs: int) -> Found:
@@ -105,8 +101,8 @@ def actions(seconds: int, runs: int) -> Found:
 def feedback(of: Target, seconds: int) -> Found:
     """Events a second by one gateway."""
     target = Target(of.url.replace("/decisions", "/feedback"), b"", of.processes, of.key)
-    run_wrk("feedback.lua", target, CONNECTIONS, 2, PREFIX="warm")
-    figures = run_wrk("feedback.lua", target, CONNECTIONS, seconds, PREFIX="measured")
+    run_wrk("feedback.lua", target, CONNECTIONS, 2, PREFIX="warm", LIST=str(LIST))
+    figures = run_wrk("feedback.lua", target, CONNECTIONS, seconds, PREFIX="measured", LIST=str(LIST))
     return {
         "events a second": LIST * figures["rate"],
         "p50_ms": figures["p50_ms"],
